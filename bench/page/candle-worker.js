@@ -1,0 +1,46 @@
+// The worker's side of `candle.js`.
+
+import init, { Baseline } from './candle/nox_bench_candle.js';
+import { pause } from './pause.js';
+
+const WASM = new URL('./candle/nox_bench_candle_bg.wasm', import.meta.url);
+
+self.onmessage = async ({ data: job }) => {
+  try {
+    self.postMessage({ sample: await measure(job) });
+  } catch (error) {
+    self.postMessage({ error: String(error) });
+  }
+};
+
+async function measure(job) {
+  const [, file] = await Promise.all([init({ module_or_path: WASM }), fetchBytes(job.modelUrl)]);
+  const loading = performance.now();
+  const model = new Baseline(file);
+  const load_ms = performance.now() - loading;
+  generate(model, job.warmup);
+  await pause();
+  return { load_ms, ...generate(model, job.run) };
+}
+
+async function fetchBytes(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: status ${response.status}`);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+function generate(model, { prompt, predict }) {
+  const started = performance.now();
+  const ids = [model.prefill(Uint32Array.from(prompt.ids))];
+  const first = performance.now();
+  while (ids.length < predict) ids.push(model.decode(ids.at(-1)));
+  const ended = performance.now();
+  return {
+    prompt_tokens: prompt.ids.length,
+    prefill_ms: first - started,
+    completion_tokens: ids.length,
+    decode_ms: ended - first,
+    wall_ms: ended - started,
+    ids,
+  };
+}

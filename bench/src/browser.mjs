@@ -1,0 +1,84 @@
+// A Chromium with an empty profile, and in it one page per measurement.
+
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { chromium } from 'playwright-core';
+
+const ARGS = [
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+const BLANK = '/bench/blank.html';
+/** Longer than the slowest engine takes on a busy machine. */
+const SAMPLE_LIMIT_MS = 300_000;
+
+export async function launch() {
+  const known = ['/usr/bin/chromium', '/usr/bin/google-chrome'];
+  const profile = mkdtempSync(path.join(tmpdir(), 'noxics-bench-'));
+  const removeProfile = () => rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+  process.once('exit', removeProfile);
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: process.env.CHROMIUM ?? known.find(existsSync),
+    headless: true,
+    chromiumSandbox: false,
+    args: ARGS,
+  });
+  await context.route(`**${BLANK}`, (route) => route.fulfill(BLANK_PAGE));
+  return {
+    context,
+    async close() {
+      await context.close();
+      removeProfile();
+    },
+  };
+}
+
+/**
+ * The page that all engines run in: cross-origin isolated as the product's, but
+ * without its content security policy, as wllama starts its workers from blobs.
+ */
+const BLANK_PAGE = {
+  contentType: 'text/html',
+  headers: {
+    'cross-origin-opener-policy': 'same-origin',
+    'cross-origin-embedder-policy': 'require-corp',
+  },
+  body: '<!doctype html><title>benchmark</title>',
+};
+
+/** The browser's name and version as it tells it. */
+export async function version(context) {
+  const page = await context.newPage();
+  const session = await context.newCDPSession(page);
+  const { product } = await session.send('Browser.getVersion');
+  await page.close();
+  return product;
+}
+
+/** Runs one job in a page of its own and gives the raw sample. */
+export async function measure(context, origin, job) {
+  const page = await context.newPage();
+  const said = [];
+  page.on('console', (message) => said.push(message.text()));
+  page.on('pageerror', (error) => said.push(String(error)));
+  let timer;
+  const limit = new Promise((_, reject) => {
+    const seconds = SAMPLE_LIMIT_MS / 1000;
+    timer = setTimeout(() => reject(new Error(`not done within ${seconds} s`)), SAMPLE_LIMIT_MS);
+  });
+  try {
+    await page.goto(`${origin}${BLANK}`);
+    const running = page.evaluate(async (job) => (await import(`/bench/${job.engine}.js`)).measure(job), job);
+    return await Promise.race([running, limit]);
+  } catch (error) {
+    const lastWords = said.slice(-3).join(' | ');
+    throw new Error(`${error.message.split('\n')[0]}${lastWords ? ` (console: ${lastWords.slice(0, 500)})` : ''}`);
+  } finally {
+    clearTimeout(timer);
+    await page.close();
+  }
+}

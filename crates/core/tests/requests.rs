@@ -1,0 +1,275 @@
+//! What `handle_chat` accepts and refuses, and the recorded cases of the system
+//! that hosts used before.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+use std::path::PathBuf;
+
+use nox_core::{ChatRequest, RequestError, redact};
+use nox_protocol::Role;
+use serde_json::{Value, json};
+
+fn parse(fields: &Value) -> Result<ChatRequest, RequestError> {
+    let mut params = json!({"messages": [{"role": "user", "content": "hi"}]});
+    for (key, value) in fields.as_object().unwrap() {
+        params[key] = value.clone();
+    }
+    ChatRequest::parse(&params)
+}
+
+fn check_refused(fields: &Value, text: &str) {
+    let error = parse(fields).unwrap_err();
+    assert_eq!(error.to_string(), text, "{fields}");
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let request = parse(&json!({})).unwrap();
+    assert_eq!(request.model, "nox");
+    assert!((request.temperature - 0.7).abs() < f64::EPSILON);
+    assert_eq!(request.max_tokens, -1);
+    assert_eq!(request.token_limit(), None);
+    assert!(!request.stream && request.strip_reasoning && !request.sanitize);
+    assert_eq!(request.session, None);
+    assert_eq!((request.sampling.top_k, request.sampling.seed), (40, None));
+}
+
+#[test]
+fn numbers_and_switches_are_read_leniently() {
+    let request = parse(&json!({
+        "temperature": "0.3", "max_tokens": "64", "stream": 1, "strip_reasoning": "",
+        "sanitize": "false", "seed": -1, "top_k": 5.0, "stop": "END", "session": null,
+        "model": "", "format": "text", "something_new": {"a": 1},
+    }))
+    .unwrap();
+    assert!((request.temperature - 0.3).abs() < f64::EPSILON);
+    assert_eq!(request.token_limit(), Some(64));
+    assert!(request.stream && !request.strip_reasoning && !request.sanitize);
+    assert_eq!((request.sampling.seed, request.sampling.top_k), (None, 5));
+    assert_eq!(request.stop, ["END"]);
+    assert_eq!(request.session, Some(None));
+    assert_eq!(request.model, "nox");
+}
+
+#[test]
+fn what_is_refused_names_the_field_and_the_range() {
+    for (fields, text) in [
+        (
+            json!({"messages": []}),
+            "Payload must include at least one message.",
+        ),
+        (
+            json!({"messages": 5}),
+            "Payload must include at least one message.",
+        ),
+        (
+            json!({"messages": [{"role": "assistant", "content": "a"}]}),
+            "Last message in the list must be a user turn.",
+        ),
+        (
+            json!({"temperature": "warm"}),
+            "temperature must be a float",
+        ),
+        (json!({"temperature": []}), "temperature must be a float"),
+        (
+            json!({"temperature": "nan"}),
+            "temperature must be between 0 and 100, not NaN",
+        ),
+        (
+            json!({"temperature": -0.1}),
+            "temperature must be between 0 and 100, not -0.1",
+        ),
+        (
+            json!({"temperature": "inf"}),
+            "temperature must be between 0 and 100, not inf",
+        ),
+        (
+            json!({"max_tokens": "12.5"}),
+            "max_tokens must be an integer",
+        ),
+        (json!({"max_tokens": {}}), "max_tokens must be an integer"),
+        (
+            json!({"top_k": -1}),
+            "top_k must be between 0 and 1000000, not -1",
+        ),
+        (json!({"top_k": 1.5}), "top_k must be an integer"),
+        (
+            json!({"top_p": 0}),
+            "top_p must be above 0 and at most 1, not 0",
+        ),
+        (
+            json!({"top_p": 1.5}),
+            "top_p must be above 0 and at most 1, not 1.5",
+        ),
+        (
+            json!({"min_p": -1}),
+            "min_p must be between 0 and 1, not -1",
+        ),
+        (json!({"min_p": "x"}), "min_p must be a number"),
+        (
+            json!({"repeat_penalty": 0}),
+            "repeat_penalty must be above 0 and at most 10, not 0",
+        ),
+        (json!({"stream": "perhaps"}), "stream must be true or false"),
+        (
+            json!({"stop": [1]}),
+            "stop must be a string or a list of strings",
+        ),
+        (
+            json!({"stop": vec!["x"; 17]}),
+            "stop may hold at most 16 texts, not 17",
+        ),
+        (json!({"model": 5}), "model must be a string"),
+        (
+            json!({"idempotency_key": []}),
+            "idempotency_key must be a string",
+        ),
+        (
+            json!({"format": "json"}),
+            "format must be \"text\"; only text is supported by this build",
+        ),
+        (
+            json!({"seed": -2}),
+            "seed must be between 0 and 18446744073709551615, or -1 for any, not -2",
+        ),
+    ] {
+        check_refused(&fields, text);
+    }
+    assert_eq!(
+        ChatRequest::parse(&json!([])),
+        Err(RequestError::NotAnObject)
+    );
+}
+
+#[test]
+fn an_endless_conversation_is_refused() {
+    let message = json!({"role": "user", "content": "hi"});
+    let error = parse(&json!({"messages": vec![message; 10_001]})).unwrap_err();
+    assert!(matches!(
+        error,
+        RequestError::TooMuch {
+            field: "messages",
+            ..
+        }
+    ));
+    let error =
+        parse(&json!({"messages": [{"role": "user", "content": "x".repeat((16 << 20) + 1)}]}));
+    assert!(matches!(
+        error,
+        Err(RequestError::TooMuch {
+            unit: "bytes of content",
+            ..
+        })
+    ));
+}
+
+/// The rows of a file of recordings, or `None` where there are none.
+fn recordings(file: &str) -> Option<Vec<Value>> {
+    let fixtures = std::env::var_os("NOXICS_FIXTURES").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures"),
+        PathBuf::from,
+    );
+    let path = fixtures.join("oracle").join(file);
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        println!("skipped: {} is not there", path.display());
+        return None;
+    };
+    Some(
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect(),
+    )
+}
+
+#[test]
+fn requests_are_read_as_they_were_recorded() {
+    let Some(rows) = recordings("handle_chat.jsonl") else {
+        return;
+    };
+    let mut n_checked = 0;
+    for row in rows.iter().filter(|row| row["defect"].is_null()) {
+        let payload = &row["input"]["payload"];
+        let status = row["output"]["http"]["status"].as_u64();
+        // Upstream addresses are not the caller's to choose here, and streaming works.
+        if !payload.is_object() || !payload["url"].is_null() {
+            continue;
+        }
+        let expected = &row["output"]["http"]["body"];
+        if expected["error"] == "Streaming mode is not supported by this runtime." {
+            continue;
+        }
+        match (status, ChatRequest::parse(payload)) {
+            (Some(200), Ok(request)) => check_against_target(row, &request),
+            (Some(400), Err(error)) => assert_eq!(expected["error"], error.to_string(), "{row}"),
+            (Some(200), Err(error)) => panic!("{error}: {row}"),
+            (Some(400), Ok(_)) => panic!("accepted: {row}"),
+            _ => continue,
+        }
+        n_checked += 1;
+    }
+    assert!(n_checked > 50, "only {n_checked} cases");
+}
+
+fn check_against_target(row: &Value, request: &ChatRequest) {
+    let target = &row["output"]["http"]["body"]["meta"]["target"];
+    assert_eq!(
+        target["temperature"].as_f64(),
+        Some(request.temperature),
+        "{row}"
+    );
+    assert_eq!(target["sanitize"], request.sanitize, "{row}");
+    if let Some(max_tokens) = target["max_tokens"].as_i64() {
+        assert_eq!(max_tokens, request.max_tokens, "{row}");
+    }
+    let default_strip = row["input"]["config"]["strip_reasoning"]
+        .as_bool()
+        .unwrap_or(true);
+    if default_strip {
+        assert_eq!(target["strip_reasoning"], request.strip_reasoning, "{row}");
+    }
+    let sent = &row["output"]["upstream_requests"][0]["body"]["messages"];
+    let Some(sent) = sent.as_array() else { return };
+    let users = |role: &str, messages: &[Value]| -> Vec<String> {
+        let of_role = messages.iter().filter(|message| message["role"] == role);
+        of_role
+            .map(|message| message["content"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    };
+    if request.sanitize {
+        return;
+    }
+    let ours: Vec<String> = request
+        .messages
+        .iter()
+        .filter(|message| message.role == Role::User)
+        .map(|message| message.content.clone())
+        .collect();
+    // The original kept only the last turns of a long conversation.
+    let theirs = users("user", sent);
+    assert!(ours.ends_with(&theirs), "{row}");
+}
+
+#[test]
+fn redaction_agrees_with_the_recordings() {
+    let Some(rows) = recordings("redact.jsonl") else {
+        return;
+    };
+    let mut n_checked = 0;
+    let mut wrong = Vec::new();
+    for row in rows {
+        let (Some(text), Some(expected)) = (row["input"]["text"].as_str(), row["output"].as_str())
+        else {
+            continue;
+        };
+        if row["call"] != "sanitize(text)" || !row["defect"].is_null() {
+            continue;
+        }
+        n_checked += 1;
+        let found = redact(text);
+        if found != expected {
+            wrong.push(format!("{text:?}: {found:?} instead of {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(n_checked > 50, "only {n_checked} cases");
+}

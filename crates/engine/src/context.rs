@@ -1,0 +1,108 @@
+//! A conversation's memory: the tokens seen so far with their keys and values.
+
+use crate::decoder::{Decoder, KvCache, KvType, Scratch};
+use crate::error::EngineError;
+use crate::lane::Lane;
+
+/// The state of one conversation with one [`Model`](crate::Model).
+///
+/// It always is consistent: the tokens that it names are those whose keys and
+/// values it holds, whatever was interrupted. A new prompt keeps the longest
+/// common prefix with them, so a further turn of a chat computes the new text only.
+pub struct Context {
+    model_id: u64,
+    kv: KvCache,
+    tokens: Vec<u32>,
+    scratch: Scratch,
+    logits: Vec<f32>,
+}
+
+impl Context {
+    pub(crate) fn new(model_id: u64, decoder: &Decoder, kv_type: KvType) -> Self {
+        Self {
+            model_id,
+            kv: KvCache::new(decoder.config(), kv_type),
+            tokens: Vec::new(),
+            scratch: decoder.new_scratch(),
+            logits: vec![0.0; decoder.config().n_vocab],
+        }
+    }
+
+    pub(crate) fn model_id(&self) -> u64 {
+        self.model_id
+    }
+
+    /// The tokens that are held.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// How many tokens are held.
+    pub fn n_past(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Forgets all but the first `n_tokens`. Memory is kept for what comes next.
+    pub fn truncate(&mut self, n_tokens: usize) {
+        self.tokens.truncate(n_tokens);
+    }
+
+    /// Forgets everything and gives the memory back.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.kv.shrink(0);
+    }
+
+    /// The bytes that keys and values take now.
+    pub fn kv_size_bytes(&self) -> usize {
+        self.kv.size_bytes()
+    }
+
+    /// The logits after the last token, if they were asked for.
+    pub(crate) fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// Truncates to what `prompt` begins with and returns how much that is: all but
+    /// one of the prompt's tokens at most, since the last one's logits are needed.
+    pub(crate) fn keep_common_prefix(&mut self, prompt: &[u32]) -> usize {
+        let pairs = self.tokens.iter().zip(prompt);
+        let n_common = pairs.take_while(|(held, new)| held == new).count();
+        let n_kept = n_common.min(prompt.len().saturating_sub(1));
+        self.truncate(n_kept);
+        n_kept
+    }
+
+    /// Computes `tokens` after those that are held, and the logits after the last if wanted.
+    pub(crate) fn extend(
+        &mut self,
+        decoder: &Decoder,
+        lane: &dyn Lane,
+        tokens: &[u32],
+        wants_logits: bool,
+    ) -> Result<(), EngineError> {
+        let n_past = self.tokens.len();
+        self.kv.reserve(n_past + tokens.len())?;
+        let logits = wants_logits.then_some(self.logits.as_mut_slice());
+        decoder.forward(
+            lane,
+            &mut self.kv,
+            &mut self.scratch,
+            tokens,
+            n_past,
+            logits,
+        );
+        // Last, so that a panic above leaves the context as it was.
+        self.tokens.extend_from_slice(tokens);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("n_past", &self.n_past())
+            .field("kv_size_bytes", &self.kv_size_bytes())
+            .finish_non_exhaustive()
+    }
+}

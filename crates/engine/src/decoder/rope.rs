@@ -1,0 +1,125 @@
+//! Rotary position embedding.
+//!
+//! # Source
+//! Su et al., "RoFormer" (2021); the pairings are ggml's `NORM` and `NEOX`.
+
+use super::config::RopeKind;
+
+/// RoPE's frequencies for layers of one base and scale.
+pub(crate) struct RopeFrequencies {
+    kind: RopeKind,
+    /// The ratio of neighbouring frequencies.
+    ratio: f32,
+    /// What each angle is multiplied with and divided by: `[n_rot / 2]`.
+    scale: f32,
+    factors: Vec<f32>,
+}
+
+/// Cosines and sines for one position: `[n_rot / 2]` each.
+#[derive(Default, Clone)]
+pub(crate) struct Rotation {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl RopeFrequencies {
+    /// `factors: [n_rot / 2]` divide the frequencies (Llama 3's long context).
+    pub(crate) fn new(
+        kind: RopeKind,
+        n_rot: usize,
+        base: f32,
+        scale: f32,
+        factors: Option<&[f32]>,
+    ) -> Self {
+        Self {
+            kind,
+            ratio: libm::pow(f64::from(base), -2.0 / n_rot as f64) as f32,
+            scale,
+            factors: factors.map_or_else(|| vec![1.0; n_rot / 2], <[f32]>::to_vec),
+        }
+    }
+
+    /// The rotation for `position`.
+    ///
+    /// Angles are rounded to f32 step by step as ggml rounds them: at a position in
+    /// the hundreds that shows in the fifth digit, and an activation that is about
+    /// to be rounded to 8 bits may fall to the other side. Sines and cosines come
+    /// from `libm`, which gives the same bits on every target.
+    pub(crate) fn rotation(&self, position: usize, rotation: &mut Rotation) {
+        rotation.cos.clear();
+        rotation.sin.clear();
+        let mut angle = position as f32;
+        for factor in &self.factors {
+            let (sin, cos) = libm::sincos(f64::from(self.scale * (angle / factor)));
+            rotation.cos.push(cos as f32);
+            rotation.sin.push(sin as f32);
+            angle *= self.ratio;
+        }
+    }
+
+    /// Rotates every head in `heads: [n_head, head_dim]`; elements beyond `n_rot` stay.
+    pub(crate) fn rotate(&self, heads: &mut [f32], head_dim: usize, rotation: &Rotation) {
+        let n_pairs = self.factors.len();
+        for head in heads.chunks_exact_mut(head_dim) {
+            for i in 0..n_pairs {
+                let (first, second) = match self.kind {
+                    RopeKind::Interleaved => (2 * i, 2 * i + 1),
+                    RopeKind::Halves => (i, i + n_pairs),
+                };
+                let (cos, sin) = (rotation.cos[i], rotation.sin[i]);
+                let (x, y) = (head[first], head[second]);
+                head[first] = x * cos - y * sin;
+                head[second] = x * sin + y * cos;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rotated(kind: RopeKind, position: usize, n_rot: usize, head: &[f32]) -> Vec<f32> {
+        let rope = RopeFrequencies::new(kind, n_rot, 10_000.0, 1.0, None);
+        let mut rotation = Rotation::default();
+        rope.rotation(position, &mut rotation);
+        let mut head = head.to_vec();
+        let head_dim = head.len();
+        rope.rotate(&mut head, head_dim, &rotation);
+        head
+    }
+
+    #[test]
+    fn position_zero_changes_nothing() {
+        let head = [1.0, 2.0, 3.0, 4.0];
+        for kind in [RopeKind::Interleaved, RopeKind::Halves] {
+            assert_eq!(rotated(kind, 0, 4, &head), head);
+        }
+    }
+
+    #[test]
+    fn pairs_turn_by_their_own_angles_and_the_rest_stays() {
+        let (slow_sin, slow_cos) = (0.03f32).sin_cos();
+        let (fast_sin, fast_cos) = (3.0f32).sin_cos();
+        let interleaved = rotated(RopeKind::Interleaved, 3, 4, &[1.0, 0.0, 1.0, 0.0, 7.0]);
+        let expected = [fast_cos, fast_sin, slow_cos, slow_sin, 7.0];
+        let halves = rotated(RopeKind::Halves, 3, 4, &[1.0, 1.0, 0.0, 0.0, 7.0]);
+        let expected_halves = [fast_cos, slow_cos, fast_sin, slow_sin, 7.0];
+        for (found, expected) in [(interleaved, expected), (halves, expected_halves)] {
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn scores_depend_on_distance_alone() {
+        let (q, k) = ([0.3, -1.0, 0.7, 0.2], [1.1, 0.4, -0.6, 0.9]);
+        let score = |q_position, k_position| -> f32 {
+            let q = rotated(RopeKind::Halves, q_position, 4, &q);
+            let k = rotated(RopeKind::Halves, k_position, 4, &k);
+            q.iter().zip(k).map(|(q, k)| q * k).sum()
+        };
+        assert!((score(5, 2) - score(1005, 1002)).abs() < 1e-4);
+    }
+}

@@ -1,0 +1,378 @@
+//! A reply, token by token, under the caller's control.
+//!
+//! [`Generation`] is a step machine: each step computes one chunk of the prompt or
+//! one token, and between two steps the caller may yield, show the text, or drop
+//! the generation. Text is given out when it is certain: not in the middle of a
+//! character, and not while it may be the beginning of a stop string.
+
+use serde::{Deserialize, Serialize};
+
+use crate::context::Context;
+use crate::error::EngineError;
+use crate::model::Model;
+use crate::sampler::{Sampler, SamplingParams};
+use crate::tokenizer::TextDecoder;
+
+/// Caps on stop strings from outside.
+pub const MAX_STOPS: usize = 64;
+/// See [`MAX_STOPS`].
+pub const MAX_STOP_BYTES: usize = 4096;
+
+/// How a reply is made.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GenerateOptions {
+    /// How tokens are chosen.
+    pub sampling: SamplingParams,
+    /// The most tokens of the reply; by default as many as the context has room for.
+    pub max_tokens: Option<usize>,
+    /// The reply ends before the first of these that is complete in its text.
+    pub stop: Vec<String>,
+}
+
+/// Why a reply ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FinishReason {
+    /// The model ended it, or a stop string appeared.
+    Stop,
+    /// `max_tokens` are generated, or the context is full.
+    Length,
+}
+
+/// Token counts of a reply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// The prompt's tokens, the cached ones among them.
+    pub prompt_tokens: usize,
+    /// The prompt's tokens that the context held already.
+    pub cached_tokens: usize,
+    /// The reply's tokens.
+    pub completion_tokens: usize,
+}
+
+/// What a step has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A part of the prompt has been computed.
+    Prefill {
+        /// Tokens of the prompt that the context holds now.
+        done: usize,
+        /// Tokens of the prompt.
+        total: usize,
+    },
+    /// The reply has become longer.
+    Token {
+        /// The token. The last one may be an end-of-generation token, if text that
+        /// was held back became certain by it.
+        id: u32,
+        /// The text that is certain now; often empty.
+        text: String,
+    },
+    /// The reply is complete; further steps say the same.
+    Done(FinishReason),
+}
+
+/// What comes next.
+enum State {
+    Prefill,
+    /// The logits for the next token are there.
+    Sample,
+    /// The last token of the reply is not in the context yet.
+    Advance,
+    Done(FinishReason),
+}
+
+/// A reply in the making.
+///
+/// # Cancel safety
+/// Dropping it at any time leaves the [`Context`] with the tokens computed so far,
+/// and the next prompt reuses what it shares with them.
+pub struct Generation<'a> {
+    model: &'a Model,
+    ctx: &'a mut Context,
+    /// The prompt, then the reply.
+    tokens: Vec<u32>,
+    usage: Usage,
+    sampler: Sampler,
+    text: TextDecoder,
+    stops: StopMatcher,
+    max_tokens: usize,
+    state: State,
+}
+
+impl<'a> Generation<'a> {
+    /// `prompt` has been checked by the model.
+    pub(crate) fn new(
+        model: &'a Model,
+        ctx: &'a mut Context,
+        prompt: Vec<u32>,
+        options: GenerateOptions,
+    ) -> Result<Self, EngineError> {
+        let sampler = Sampler::new(options.sampling)?;
+        let stops = StopMatcher::new(options.stop)?;
+        let usage = Usage {
+            prompt_tokens: prompt.len(),
+            cached_tokens: ctx.keep_common_prefix(&prompt),
+            completion_tokens: 0,
+        };
+        let max_tokens = options.max_tokens.unwrap_or(usize::MAX);
+        Ok(Self {
+            model,
+            ctx,
+            tokens: prompt,
+            usage,
+            sampler,
+            text: TextDecoder::new(),
+            stops,
+            max_tokens,
+            state: match max_tokens {
+                0 => State::Done(FinishReason::Length),
+                _ => State::Prefill,
+            },
+        })
+    }
+
+    /// Computes one chunk of the prompt or one token.
+    ///
+    /// # Errors
+    /// There is no memory for more context, or the computation has failed
+    /// numerically; the context is then empty, so that nothing broken is reused.
+    pub fn step(&mut self) -> Result<Step, EngineError> {
+        let step = match self.state {
+            State::Prefill => self.prefill(),
+            State::Sample => self.sample(),
+            State::Advance => self.advance().and_then(|()| self.sample()),
+            State::Done(reason) => Ok(Step::Done(reason)),
+        };
+        if step.is_err() {
+            self.ctx.clear();
+        }
+        step
+    }
+
+    /// Token counts so far.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// The reply's tokens so far, without an end-of-generation token.
+    pub fn ids(&self) -> &[u32] {
+        &self.tokens[self.usage.prompt_tokens..]
+    }
+
+    fn prefill(&mut self) -> Result<Step, EngineError> {
+        self.model.extend(self.ctx, &self.tokens)?;
+        let (done, total) = (self.ctx.n_past(), self.tokens.len());
+        if done == total {
+            self.state = State::Sample;
+        }
+        Ok(Step::Prefill { done, total })
+    }
+
+    fn advance(&mut self) -> Result<(), EngineError> {
+        while self.ctx.n_past() < self.tokens.len() {
+            self.model.extend(self.ctx, &self.tokens)?;
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self) -> Result<Step, EngineError> {
+        let id = self.sampler.sample(self.ctx.logits(), &self.tokens)?;
+        let tokenizer = self.model.tokenizer();
+        if tokenizer.is_end_of_generation(id) {
+            return Ok(self.end(id, String::new(), FinishReason::Stop));
+        }
+        self.tokens.push(id);
+        self.usage.completion_tokens += 1;
+        let decoded = self.text.push(tokenizer, id);
+        let (text, is_stopped) = self.stops.push(&decoded);
+        if is_stopped {
+            self.state = State::Done(FinishReason::Stop);
+            return Ok(Step::Token { id, text });
+        }
+        // The context must have room for this token before another can follow.
+        let is_full = self.tokens.len() > self.model.n_ctx();
+        if is_full || self.usage.completion_tokens >= self.max_tokens {
+            return Ok(self.end(id, text, FinishReason::Length));
+        }
+        self.state = State::Advance;
+        Ok(Step::Token { id, text })
+    }
+
+    /// Gives out what was held back, as nothing can follow it.
+    fn end(&mut self, id: u32, mut text: String, reason: FinishReason) -> Step {
+        let rest = self.text.finish();
+        let (more, is_stopped) = self.stops.push(&rest);
+        text.push_str(&more);
+        let reason = if is_stopped {
+            FinishReason::Stop
+        } else {
+            text.push_str(&self.stops.finish());
+            reason
+        };
+        self.state = State::Done(reason);
+        if text.is_empty() && self.model.tokenizer().is_end_of_generation(id) {
+            Step::Done(reason)
+        } else {
+            Step::Token { id, text }
+        }
+    }
+}
+
+impl std::fmt::Debug for Generation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generation")
+            .field("usage", &self.usage)
+            .field("ids", &self.ids())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Finds stop strings in text that comes in pieces.
+#[derive(Debug)]
+struct StopMatcher {
+    stops: Vec<String>,
+    /// The end of the text, as long as it may be the beginning of a stop string.
+    held: String,
+}
+
+impl StopMatcher {
+    fn new(stops: Vec<String>) -> Result<Self, EngineError> {
+        let invalid = |found: String, expected: String| EngineError::InvalidOption {
+            field: "stop",
+            found,
+            expected,
+        };
+        if stops.len() > MAX_STOPS {
+            return Err(invalid(
+                format!("{} strings", stops.len()),
+                format!("at most {MAX_STOPS}"),
+            ));
+        }
+        for stop in &stops {
+            if stop.is_empty() || stop.len() > MAX_STOP_BYTES {
+                return Err(invalid(
+                    format!("a string of {} bytes", stop.len()),
+                    format!("strings of 1 to {MAX_STOP_BYTES} bytes"),
+                ));
+            }
+        }
+        Ok(Self {
+            stops,
+            held: String::new(),
+        })
+    }
+
+    /// Adds `text`; returns what is certain, and whether a stop string ends it.
+    fn push(&mut self, text: &str) -> (String, bool) {
+        self.held.push_str(text);
+        // The one that is complete first, so that it does not matter how the text is cut.
+        let matches = self.stops.iter().filter_map(|stop| {
+            let start = self.held.find(stop)?;
+            Some((start + stop.len(), start))
+        });
+        if let Some((_, start)) = matches.min() {
+            self.held.truncate(start);
+            return (std::mem::take(&mut self.held), true);
+        }
+        let n_uncertain = self.longest_beginning();
+        let rest = self.held.split_off(self.held.len() - n_uncertain);
+        (std::mem::replace(&mut self.held, rest), false)
+    }
+
+    /// What is held back at the end of the text.
+    fn finish(&mut self) -> String {
+        std::mem::take(&mut self.held)
+    }
+
+    /// The length of the longest end of `held` with which a stop string begins.
+    fn longest_beginning(&self) -> usize {
+        let is_beginning = |tail: &str| self.stops.iter().any(|stop| stop.starts_with(tail));
+        let tails = self
+            .held
+            .char_indices()
+            .map(|(start, _)| &self.held[start..]);
+        let longest_stop = self.stops.iter().map(String::len).max().unwrap_or(0);
+        tails
+            .filter(|tail| tail.len() < longest_stop)
+            .find(|tail| is_beginning(tail))
+            .map_or(0, str::len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampler::Pcg32;
+
+    /// Feeds `text` in pieces of random lengths.
+    fn run(stops: &[&str], text: &str, seed: u64) -> (String, bool) {
+        let stops = stops.iter().map(|&stop| stop.to_owned()).collect();
+        let mut matcher = StopMatcher::new(stops).unwrap();
+        let mut rng = Pcg32::new(seed);
+        let chars: Vec<char> = text.chars().collect();
+        let (mut output, mut at) = (String::new(), 0);
+        while at < chars.len() {
+            let end = (at + 1 + rng.next_u32() as usize % 4).min(chars.len());
+            let piece: String = chars[at..end].iter().collect();
+            let (text, is_stopped) = matcher.push(&piece);
+            output.push_str(&text);
+            if is_stopped {
+                return (output, true);
+            }
+            at = end;
+        }
+        output.push_str(&matcher.finish());
+        (output, false)
+    }
+
+    #[test]
+    fn stop_strings_are_found_however_the_text_is_cut() {
+        let cases: &[(&[&str], &str, &str, bool)] = &[
+            (&["END"], "one END two", "one ", true),
+            (&["END"], "one EN two", "one EN two", false),
+            (&["END"], "one EN", "one EN", false),
+            (&["END"], "EENDD", "E", true),
+            (&["aab"], "aaaab", "aa", true),
+            (&["</s>", "\n\n"], "a\nb\n\nc</s>", "a\nb", true),
+            (&["b", "abc"], "xabc", "xa", true),
+            (&["ünd"], "hünügründe ünd", "hünügr", true),
+            (&["🦙🦙"], "🦙x🦙🦙", "🦙x", true),
+            (&[], "anything", "anything", false),
+        ];
+        for &(stops, text, expected, is_stopped) in cases {
+            for seed in 0..50 {
+                let (found, stopped) = run(stops, text, seed);
+                assert_eq!(
+                    (found.as_str(), stopped),
+                    (expected, is_stopped),
+                    "{stops:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_possible_beginnings_are_held_back() {
+        let mut matcher = StopMatcher::new(vec!["<end>".to_owned()]).unwrap();
+        assert_eq!(matcher.push("abc"), ("abc".to_owned(), false));
+        assert_eq!(matcher.push("d<en"), ("d".to_owned(), false));
+        assert_eq!(matcher.push("x<"), ("<enx".to_owned(), false));
+        assert_eq!(matcher.finish(), "<");
+    }
+
+    #[test]
+    fn empty_and_excessive_stop_strings_are_refused() {
+        for stops in [
+            vec![String::new()],
+            vec!["x".repeat(MAX_STOP_BYTES + 1)],
+            vec!["x".to_owned(); MAX_STOPS + 1],
+        ] {
+            let error = StopMatcher::new(stops).unwrap_err();
+            assert!(matches!(
+                error,
+                EngineError::InvalidOption { field: "stop", .. }
+            ));
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! GGUF in, tokens out: reader, tokenizer, chat template, decoder, KV cache, sampler.
+
+mod context;
+mod decoder;
+mod error;
+mod generate;
+pub mod gguf;
+pub mod lane;
+mod loader;
+mod math;
+mod model;
+pub mod pool;
+mod prompt;
+pub mod quant;
+pub mod sampler;
+mod source;
+pub mod template;
+pub mod tokenizer;
+
+pub use context::Context;
+pub use decoder::{
+    Activation, KvOutOfMemory, KvType, LayerSpec, ModelConfig, ModelError, PREFILL_CHUNK, RopeKind,
+    supported_architectures,
+};
+pub use error::EngineError;
+pub use generate::{
+    FinishReason, GenerateOptions, Generation, MAX_STOP_BYTES, MAX_STOPS, Step, Usage,
+};
+pub use lane::{CpuLane, Lane, LaneKind};
+pub use loader::{
+    DEFAULT_N_CTX, LoadOptions, LoadStep, MemoryEstimate, ModelLoader, memory_estimate,
+};
+pub use model::Model;
+pub use prompt::{Prompt, PromptOptions};
+pub use sampler::SamplingParams;
+#[cfg(not(target_arch = "wasm32"))]
+pub use source::FileSource;
+pub use source::ModelSource;

@@ -1,0 +1,291 @@
+//! From a file to a [`Model`], in bounded steps.
+//!
+//! The header is read and everything in it checked first, memory is estimated
+//! before any is taken, and then tensors go from the source straight to where
+//! they stay. Between two steps the caller may do as it likes: show progress,
+//! answer messages, give up.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::decoder::{
+    Decoder, KvType, ModelConfig, ModelError, PlannedTensor, Scratch, assemble, kv_size_bytes, plan,
+};
+use crate::error::EngineError;
+use crate::gguf::Gguf;
+use crate::lane::{CpuLane, Lane};
+use crate::model::Model;
+use crate::quant::{PendingWeight, Weight};
+use crate::source::ModelSource;
+use crate::template::{ChatTemplate, TemplateError};
+use crate::tokenizer::Tokenizer;
+
+/// The context length if none is asked for: enough for a chat, and 0.1–0.5 GB of
+/// keys and values for models of 1–3 billion parameters.
+pub const DEFAULT_N_CTX: usize = 4096;
+
+/// The shortest context that loading falls back to when memory is short.
+const MIN_N_CTX: usize = 512;
+
+/// What one step reads at most.
+const STEP_BYTES: usize = 4 << 20;
+
+/// The memory limit if none is given: on WebAssembly the address space (a shared
+/// memory has half of it) less room for the rest of the program, elsewhere none.
+const DEFAULT_MEMORY_LIMIT_BYTES: u64 = if cfg!(not(target_pointer_width = "32")) {
+    u64::MAX
+} else if cfg!(target_feature = "atomics") {
+    1792 << 20
+} else {
+    3584 << 20
+};
+
+/// How a model is loaded.
+#[derive(Clone, Default)]
+pub struct LoadOptions {
+    /// The tokens that a context holds at most. By default the lesser of what the
+    /// model was trained for and [`DEFAULT_N_CTX`], or less where memory is short.
+    pub n_ctx: Option<usize>,
+    /// How keys and values are stored.
+    pub kv_type: KvType,
+    /// Where the model computes; by default the CPU, natively on all physical cores.
+    pub lane: Option<Rc<dyn Lane>>,
+    /// What the model may take in all, by [`MemoryEstimate::total_bytes`].
+    pub memory_limit_bytes: Option<u64>,
+}
+
+/// What a model takes, with one context filled to the last token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryEstimate {
+    /// The weights, as large as in the file.
+    pub weights_bytes: u64,
+    /// Keys and values.
+    pub kv_bytes: u64,
+    /// Intermediate results and logits.
+    pub scratch_bytes: u64,
+    /// All of it.
+    pub total_bytes: u64,
+}
+
+/// Estimates what a model takes with contexts of `n_ctx` tokens.
+pub fn memory_estimate(
+    gguf: &Gguf,
+    config: &ModelConfig,
+    n_ctx: usize,
+    kv_type: KvType,
+) -> MemoryEstimate {
+    let weights_bytes = gguf.tensors().iter().map(|tensor| tensor.size_bytes).sum();
+    let kv_bytes = kv_size_bytes(config, kv_type, n_ctx);
+    let scratch_bytes = Scratch::size_bytes(config);
+    MemoryEstimate {
+        weights_bytes,
+        kv_bytes,
+        scratch_bytes,
+        total_bytes: weights_bytes
+            .saturating_add(kv_bytes)
+            .saturating_add(scratch_bytes),
+    }
+}
+
+/// What a step has done.
+#[derive(Debug)]
+pub enum LoadStep {
+    /// There is more to do.
+    Progress {
+        /// Bytes of tensors read so far.
+        done_bytes: u64,
+        /// Bytes of tensors in all.
+        total_bytes: u64,
+    },
+    /// The model is ready; no further step may be taken.
+    Done(Box<Model>),
+}
+
+/// A model on its way into memory.
+pub struct ModelLoader<S> {
+    source: S,
+    options: LoadOptions,
+    header: Option<Header>,
+    n_ctx: usize,
+    planned: std::vec::IntoIter<PlannedTensor>,
+    pending: Option<PendingWeight>,
+    loaded: HashMap<String, Weight>,
+    done_bytes: u64,
+    total_bytes: u64,
+}
+
+/// What the file says besides its tensors.
+struct Header {
+    gguf: Gguf,
+    config: ModelConfig,
+    tokenizer: Option<Tokenizer>,
+}
+
+impl<S: ModelSource> ModelLoader<S> {
+    /// Reads and checks the header; takes no memory for tensors yet.
+    ///
+    /// # Errors
+    /// The file is not sound, its model is not supported, an option does not fit
+    /// it, or it would take more memory than there may be.
+    pub fn new(source: S, options: LoadOptions) -> Result<Self, EngineError> {
+        let gguf = Gguf::read(&source)?;
+        let config = ModelConfig::from_gguf(&gguf)?;
+        let planned = plan(&gguf, &config)?;
+        let n_ctx = choose_n_ctx(&gguf, &config, &options)?;
+        let total_bytes = planned
+            .iter()
+            .map(|planned| planned.tensor.size_bytes)
+            .sum();
+        Ok(Self {
+            source,
+            options,
+            header: Some(Header {
+                gguf,
+                config,
+                tokenizer: None,
+            }),
+            n_ctx,
+            planned: planned.into_iter(),
+            pending: None,
+            loaded: HashMap::new(),
+            done_bytes: 0,
+            total_bytes,
+        })
+    }
+
+    /// The context length that the model will have.
+    pub fn n_ctx(&self) -> usize {
+        self.n_ctx
+    }
+
+    /// Does one bounded piece: builds the tokenizer, or reads some megabytes.
+    ///
+    /// # Errors
+    /// The source fails (the step may be taken again), the tokenizer or template is
+    /// broken, or there is no memory.
+    ///
+    /// # Panics
+    /// The model is done already.
+    pub fn step(&mut self) -> Result<LoadStep, EngineError> {
+        let header = self.header.as_mut().expect("the model is done already");
+        if header.tokenizer.is_none() {
+            header.tokenizer = Some(matching_tokenizer(&header.gguf, &header.config)?);
+            return Ok(self.progress());
+        }
+        if self.pending.is_none() {
+            let Some(next) = self.planned.next() else {
+                return self.finish();
+            };
+            self.pending = Some(PendingWeight::new(&next.tensor, next.n_rows, next.n_cols)?);
+        }
+        if let Some(pending) = &mut self.pending {
+            self.done_bytes += pending.read_more(&self.source, STEP_BYTES)? as u64;
+        }
+        if let Some(complete) = self.pending.take_if(|pending| pending.missing_bytes() == 0) {
+            let weight = complete.finish();
+            self.loaded.insert(weight.name().to_owned(), weight);
+        }
+        Ok(self.progress())
+    }
+
+    /// Takes all remaining steps at once.
+    ///
+    /// # Errors
+    /// As for [`Self::step`].
+    pub fn load(mut self) -> Result<Model, EngineError> {
+        loop {
+            if let LoadStep::Done(model) = self.step()? {
+                return Ok(*model);
+            }
+        }
+    }
+
+    fn progress(&self) -> LoadStep {
+        LoadStep::Progress {
+            done_bytes: self.done_bytes,
+            total_bytes: self.total_bytes,
+        }
+    }
+
+    fn finish(&mut self) -> Result<LoadStep, EngineError> {
+        let header = self.header.take().expect("the model is done already");
+        let template = match ChatTemplate::from_gguf(&header.gguf) {
+            Ok(template) => Some(template),
+            // A base model: it can complete text, and says so when asked to chat.
+            Err(TemplateError::Missing) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let tokenizer = header.tokenizer.expect("built in the first step");
+        let weights = assemble(&header.config, std::mem::take(&mut self.loaded))?;
+        let lane = match self.options.lane.take() {
+            Some(lane) => lane,
+            None => default_lane()?,
+        };
+        Ok(LoadStep::Done(Box::new(Model::new(
+            Decoder::new(header.config, weights),
+            tokenizer,
+            template,
+            lane,
+            self.n_ctx,
+            self.options.kv_type,
+        ))))
+    }
+}
+
+fn matching_tokenizer(gguf: &Gguf, config: &ModelConfig) -> Result<Tokenizer, EngineError> {
+    let tokenizer = Tokenizer::from_gguf(gguf)?;
+    if tokenizer.n_vocab() == config.n_vocab {
+        return Ok(tokenizer);
+    }
+    Err(EngineError::Model(ModelError::VocabularyMismatch {
+        n_tokens: tokenizer.n_vocab(),
+        n_rows: config.n_vocab,
+    }))
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn default_lane() -> Result<Rc<dyn Lane>, EngineError> {
+    let lane = CpuLane::with_threads(crate::pool::default_threads());
+    Ok(Rc::new(lane.map_err(EngineError::Threads)?))
+}
+
+#[cfg(target_arch = "wasm32")]
+fn default_lane() -> Result<Rc<dyn Lane>, EngineError> {
+    Ok(Rc::new(CpuLane::single_threaded()))
+}
+
+/// The context length asked for, or the longest that memory allows.
+fn choose_n_ctx(
+    gguf: &Gguf,
+    config: &ModelConfig,
+    options: &LoadOptions,
+) -> Result<usize, EngineError> {
+    let limit_bytes = options
+        .memory_limit_bytes
+        .unwrap_or(DEFAULT_MEMORY_LIMIT_BYTES);
+    let mut n_ctx = match options.n_ctx {
+        Some(n_ctx) if (1..=config.n_ctx_train).contains(&n_ctx) => n_ctx,
+        Some(n_ctx) => {
+            return Err(EngineError::InvalidOption {
+                field: "n_ctx",
+                found: n_ctx.to_string(),
+                expected: format!("between 1 and the model's {}", config.n_ctx_train),
+            });
+        }
+        None => config.n_ctx_train.min(DEFAULT_N_CTX),
+    };
+    loop {
+        let needed_bytes = memory_estimate(gguf, config, n_ctx, options.kv_type).total_bytes;
+        if needed_bytes <= limit_bytes {
+            return Ok(n_ctx);
+        }
+        if options.n_ctx.is_some() || n_ctx / 2 < MIN_N_CTX {
+            return Err(EngineError::NotEnoughMemory {
+                needed_bytes,
+                limit_bytes,
+                n_ctx,
+            });
+        }
+        n_ctx /= 2;
+    }
+}

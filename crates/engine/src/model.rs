@@ -1,0 +1,182 @@
+//! A loaded model: decoder, tokenizer and template of one file, ready to generate.
+
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::context::Context;
+use crate::decoder::{Decoder, KvType, ModelConfig, PREFILL_CHUNK};
+use crate::error::EngineError;
+use crate::generate::{GenerateOptions, Generation};
+use crate::lane::Lane;
+use crate::sampler::argmax;
+use crate::template::{ChatTemplate, TemplateError};
+use crate::tokenizer::Tokenizer;
+
+/// A model in memory. It does not change: any number of [`Context`]s share it.
+pub struct Model {
+    /// Tells this model's contexts from another's.
+    id: u64,
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    lane: Rc<dyn Lane>,
+    n_ctx: usize,
+    kv_type: KvType,
+}
+
+impl Model {
+    pub(crate) fn new(
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        template: Option<ChatTemplate>,
+        lane: Rc<dyn Lane>,
+        n_ctx: usize,
+        kv_type: KvType,
+    ) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            decoder,
+            tokenizer,
+            template,
+            lane,
+            n_ctx,
+            kv_type,
+        }
+    }
+
+    /// The file's own name for the model, else its architecture.
+    pub fn name(&self) -> &str {
+        let config = self.config();
+        config.name.as_deref().unwrap_or(config.architecture)
+    }
+
+    /// Sizes and layers.
+    pub fn config(&self) -> &ModelConfig {
+        self.decoder.config()
+    }
+
+    /// Text to tokens and back.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The model's chat template.
+    ///
+    /// # Errors
+    /// The file has none.
+    pub fn template(&self) -> Result<&ChatTemplate, TemplateError> {
+        self.template.as_ref().ok_or(TemplateError::Missing)
+    }
+
+    /// The tokens that a context holds at most.
+    pub fn n_ctx(&self) -> usize {
+        self.n_ctx
+    }
+
+    /// Where the model computes.
+    pub fn lane(&self) -> &dyn Lane {
+        self.lane.as_ref()
+    }
+
+    /// An empty context. Its memory grows with its tokens.
+    pub fn new_context(&self) -> Context {
+        Context::new(self.id, &self.decoder, self.kv_type)
+    }
+
+    /// Prepares a reply to `prompt`; nothing is computed before the first
+    /// [`Generation::step`]. Of what `ctx` holds, the longest common prefix with
+    /// the prompt is kept and not computed again.
+    ///
+    /// # Errors
+    /// The prompt is empty, too long or has unknown tokens, or an option is out of range.
+    ///
+    /// # Panics
+    /// `ctx` belongs to another model.
+    pub fn generate<'a>(
+        &'a self,
+        ctx: &'a mut Context,
+        prompt: Vec<u32>,
+        options: GenerateOptions,
+    ) -> Result<Generation<'a>, EngineError> {
+        self.check_tokens(&prompt)?;
+        assert_eq!(ctx.model_id(), self.id, "a context of another model");
+        Generation::new(self, ctx, prompt, options)
+    }
+
+    /// The logits after the last of `tokens`.
+    ///
+    /// # Shape
+    /// `[n_vocab] f32`
+    ///
+    /// # Errors
+    /// As for [`Self::generate`].
+    ///
+    /// # Panics
+    /// `ctx` belongs to another model.
+    pub fn logits(&self, ctx: &mut Context, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
+        self.check_tokens(tokens)?;
+        assert_eq!(ctx.model_id(), self.id, "a context of another model");
+        ctx.keep_common_prefix(tokens);
+        while ctx.n_past() < tokens.len() {
+            self.extend(ctx, tokens)?;
+        }
+        Ok(ctx.logits().to_vec())
+    }
+
+    /// The next `count` tokens, always the most likely one, whatever it means:
+    /// neither the end of generation nor anything else stops it but a full context.
+    ///
+    /// # Errors
+    /// As for [`Self::logits`], and numerical failure.
+    pub fn greedy(&self, tokens: &[u32], count: usize) -> Result<Vec<u32>, EngineError> {
+        let mut ctx = self.new_context();
+        let mut tokens = tokens.to_vec();
+        let n_prompt = tokens.len();
+        while tokens.len() < n_prompt + count && tokens.len() <= self.n_ctx {
+            tokens.push(argmax(&self.logits(&mut ctx, &tokens)?)?);
+        }
+        Ok(tokens.split_off(n_prompt))
+    }
+
+    /// Computes the next chunk of `tokens` beyond what `ctx` holds of them; after
+    /// the last chunk, the context has the logits.
+    pub(crate) fn extend(&self, ctx: &mut Context, tokens: &[u32]) -> Result<(), EngineError> {
+        let n_past = ctx.n_past();
+        let end = (n_past + PREFILL_CHUNK).min(tokens.len());
+        let wants_logits = end == tokens.len();
+        ctx.extend(
+            &self.decoder,
+            self.lane(),
+            &tokens[n_past..end],
+            wants_logits,
+        )
+    }
+
+    fn check_tokens(&self, tokens: &[u32]) -> Result<(), EngineError> {
+        if tokens.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        if tokens.len() > self.n_ctx {
+            return Err(EngineError::ContextOverflow {
+                needed: tokens.len(),
+                n_ctx: self.n_ctx,
+            });
+        }
+        let n_vocab = self.config().n_vocab;
+        match tokens.iter().find(|&&token| token as usize >= n_vocab) {
+            Some(&token) => Err(EngineError::UnknownToken { token, n_vocab }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("name", &self.name())
+            .field("lane", &self.lane.kind())
+            .field("n_ctx", &self.n_ctx)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,436 @@
+//! A thread pool for many short, even pieces of work.
+//!
+//! A decode step is some hundred products of 20 to 200 µs each, so handing one
+//! out must cost little: work is split statically, one contiguous part per thread,
+//! the calling thread takes the first part, and idle threads spin for a moment
+//! before they sleep. The pool knows nothing of what it runs.
+//!
+//! Threads come from a [`Spawner`]: `std::thread` natively, nested workers on the
+//! web. They join when they are ready, and a job is split among those that have
+//! joined: a thread that comes late, or never, costs speed and nothing else.
+//! Without shared memory (WebAssembly without `atomics`) the pool has the calling
+//! thread only, and never asks for more.
+
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::io;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// The most threads a pool may have.
+pub const MAX_THREADS: usize = 64;
+
+/// How often a thread looks for news before it sleeps: some tens of microseconds.
+/// WebAssembly has no pause instruction, so a look takes far less time there.
+const N_SPINS: usize = if cfg!(target_arch = "wasm32") {
+    20_000
+} else {
+    1_000
+};
+
+/// A part of the work: the items from `start` up to `end`.
+type Body<'a> = dyn Fn(Range<usize>) + Sync + 'a;
+
+/// Starts the pool's threads.
+pub trait Spawner {
+    /// Starts a thread that calls [`PoolThread::run`], or a worker that calls
+    /// [`worker_main`] with the thread's [ticket](PoolThread::into_ticket). It need
+    /// not have started on return.
+    ///
+    /// # Errors
+    /// The platform has no more threads.
+    fn spawn(&self, thread: PoolThread) -> io::Result<()>;
+}
+
+/// Threads of the operating system.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsThreads;
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Spawner for OsThreads {
+    fn spawn(&self, thread: PoolThread) -> io::Result<()> {
+        std::thread::Builder::new()
+            .name("nox-engine".to_owned())
+            .spawn(|| thread.run())
+            .map(drop)
+    }
+}
+
+/// How many threads a native pool has unless told otherwise: one per physical
+/// core, as two threads on one core slow each other down.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn default_threads() -> usize {
+    let allowed = std::thread::available_parallelism().map_or(1, usize::from);
+    num_cpus::get_physical().clamp(1, allowed).min(MAX_THREADS)
+}
+
+/// Threads that wait together for work.
+///
+/// The pool may move between threads, but one thread at a time uses it.
+pub struct ThreadPool {
+    shared: Arc<Shared>,
+    not_sync: PhantomData<Cell<()>>,
+}
+
+impl ThreadPool {
+    /// A pool of the calling thread alone.
+    pub fn single() -> Self {
+        Self {
+            shared: Arc::new(Shared::default()),
+            not_sync: PhantomData,
+        }
+    }
+
+    /// A pool of the calling thread and `n_threads - 1` others, at most [`MAX_THREADS`].
+    ///
+    /// # Errors
+    /// The spawner fails.
+    pub fn new(n_threads: usize, spawner: &dyn Spawner) -> io::Result<Self> {
+        let pool = Self::single();
+        if !cfg!(all(target_arch = "wasm32", not(target_feature = "atomics"))) {
+            for _ in 1..n_threads.min(MAX_THREADS) {
+                spawner.spawn(PoolThread {
+                    shared: Arc::clone(&pool.shared),
+                })?;
+            }
+        }
+        Ok(pool)
+    }
+
+    /// The threads that take part now, the calling one among them.
+    pub fn n_threads(&self) -> usize {
+        1 + self.shared.n_joined.load(Ordering::SeqCst)
+    }
+
+    /// Runs `body` over `0..n_items`, each item in exactly one call, and returns
+    /// when all calls have.
+    ///
+    /// # Panics
+    /// With the first panic of `body`, on whatever thread it was.
+    pub fn run(&self, n_items: usize, body: &Body<'_>) {
+        let n_parts = self.n_threads().min(n_items);
+        if n_parts <= 1 {
+            if n_items > 0 {
+                body(0..n_items);
+            }
+            return;
+        }
+        let shared = &*self.shared;
+        shared.publish(n_items, n_parts, body);
+        let own = catch_unwind(AssertUnwindSafe(|| body(part(n_items, n_parts, 0))));
+        // The others borrow `body`: whatever happened here, they must finish first.
+        shared.wait_until_done();
+        let others = lock(&shared.panic).take();
+        if let Err(payload) = own {
+            resume_unwind(payload);
+        }
+        if let Some(payload) = others {
+            resume_unwind(payload);
+        }
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        self.shared.is_closed.store(true, Ordering::SeqCst);
+        self.shared.announce(0);
+    }
+}
+
+/// What a new thread runs.
+pub struct PoolThread {
+    shared: Arc<Shared>,
+}
+
+/// Threads that have been asked for and have not started, by ticket.
+static TICKETS: Mutex<Vec<(usize, PoolThread)>> = Mutex::new(Vec::new());
+
+impl PoolThread {
+    /// Works for the pool until the pool is dropped.
+    pub fn run(self) {
+        self.shared.work();
+    }
+
+    /// A number that stands for this thread, to be sent to where it starts.
+    pub fn into_ticket(self) -> usize {
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        let ticket = NEXT.fetch_add(1, Ordering::Relaxed);
+        lock(&TICKETS).push((ticket, self));
+        ticket
+    }
+}
+
+/// What a nested worker calls: works for the pool that gave out `ticket`, and
+/// returns when that pool is dropped. An unknown or used ticket returns at once.
+pub fn worker_main(ticket: usize) {
+    let thread = {
+        let mut tickets = lock(&TICKETS);
+        let position = tickets.iter().position(|(given, _)| *given == ticket);
+        position.map(|idx| tickets.swap_remove(idx).1)
+    };
+    if let Some(thread) = thread {
+        thread.run();
+    }
+}
+
+/// The `idx`th of `n_parts` even parts.
+fn part(n_items: usize, n_parts: usize, idx: usize) -> Range<usize> {
+    n_items * idx / n_parts..n_items * (idx + 1) / n_parts
+}
+
+/// A panic cannot leave the data behind these locks half-written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The job that is being worked on.
+#[derive(Clone, Copy)]
+struct Task {
+    n_items: usize,
+    /// Valid until `n_pending` is zero.
+    body: *const Body<'static>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// A job's number in the upper bits, its number of parts in the lower 16. One
+    /// word, so that a thread without a part never looks at `task`.
+    job: AtomicU64,
+    task: UnsafeCell<Option<Task>>,
+    n_joined: AtomicUsize,
+    n_pending: AtomicUsize,
+    n_asleep: AtomicUsize,
+    wake: (Mutex<()>, Condvar),
+    caller_sleeps: AtomicBool,
+    done: (Mutex<()>, Condvar),
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    is_closed: AtomicBool,
+}
+
+// SAFETY: `task` is written by the caller before the job is announced, and read
+// only by the threads that have a part in it, which the caller awaits before it
+// writes again. Everything else is atomic or locked.
+unsafe impl Sync for Shared {}
+// SAFETY: as above; the pointer in `task` is followed only while it is valid.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    fn publish(&self, n_items: usize, n_parts: usize, body: &Body<'_>) {
+        // SAFETY: only the lifetime changes; `run` awaits all parts before `body` ends.
+        let body = unsafe { std::mem::transmute::<*const Body<'_>, *const Body<'static>>(body) };
+        // SAFETY: no job is running, so no thread reads the cell.
+        unsafe { *self.task.get() = Some(Task { n_items, body }) };
+        self.n_pending.store(n_parts - 1, Ordering::SeqCst);
+        self.announce(n_parts);
+    }
+
+    /// Sequentially consistent, as is the counterpart in `next_job`: either the
+    /// thread sees the job before it sleeps, or we see that it sleeps.
+    fn announce(&self, n_parts: usize) {
+        let number = (self.job.load(Ordering::SeqCst) >> 16).wrapping_add(1);
+        let job = number << 16 | n_parts as u64;
+        self.job.store(job, Ordering::SeqCst);
+        if self.n_asleep.load(Ordering::SeqCst) > 0 {
+            drop(lock(&self.wake.0));
+            self.wake.1.notify_all();
+        }
+    }
+
+    fn wait_until_done(&self) {
+        for _ in 0..N_SPINS {
+            if self.n_pending.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        let mut guard = lock(&self.done.0);
+        self.caller_sleeps.store(true, Ordering::SeqCst);
+        while self.n_pending.load(Ordering::SeqCst) > 0 {
+            guard = self
+                .done
+                .1
+                .wait(guard)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        self.caller_sleeps.store(false, Ordering::SeqCst);
+    }
+
+    fn finish_part(&self) {
+        let was_last = self.n_pending.fetch_sub(1, Ordering::SeqCst) == 1;
+        if was_last && self.caller_sleeps.load(Ordering::SeqCst) {
+            drop(lock(&self.done.0));
+            self.done.1.notify_one();
+        }
+    }
+
+    /// A pool thread's life.
+    fn work(&self) {
+        #[cfg(panic = "abort")]
+        abort::watch(self);
+        // Read before joining, so that the first job after joining is not missed.
+        let mut seen = self.job.load(Ordering::SeqCst);
+        let own = 1 + self.n_joined.fetch_add(1, Ordering::SeqCst);
+        while !self.is_closed.load(Ordering::SeqCst) {
+            seen = self.next_job(seen);
+            let n_parts = (seen & 0xffff) as usize;
+            if own < n_parts {
+                self.run_part(n_parts, own);
+            }
+        }
+    }
+
+    fn next_job(&self, seen: u64) -> u64 {
+        for _ in 0..N_SPINS {
+            let job = self.job.load(Ordering::SeqCst);
+            if job != seen {
+                return job;
+            }
+            std::hint::spin_loop();
+        }
+        let mut guard = lock(&self.wake.0);
+        self.n_asleep.fetch_add(1, Ordering::SeqCst);
+        let job = loop {
+            let job = self.job.load(Ordering::SeqCst);
+            if job != seen {
+                break job;
+            }
+            guard = self
+                .wake
+                .1
+                .wait(guard)
+                .unwrap_or_else(PoisonError::into_inner);
+        };
+        self.n_asleep.fetch_sub(1, Ordering::SeqCst);
+        job
+    }
+
+    fn run_part(&self, n_parts: usize, own: usize) {
+        // SAFETY: this thread has a part in the announced job, so the caller has
+        // written the task and waits for us before it touches it again.
+        let task = unsafe { *self.task.get() };
+        if let Some(Task { n_items, body }) = task {
+            // SAFETY: the caller keeps the body alive until this part is finished.
+            let body = unsafe { &*body };
+            let result = catch_unwind(AssertUnwindSafe(|| body(part(n_items, n_parts, own))));
+            if let Err(payload) = result {
+                lock(&self.panic).get_or_insert(payload);
+            }
+        }
+        self.finish_part();
+    }
+}
+
+/// Where a panic ends the thread without unwinding, the caller would wait for
+/// ever; the panic hook still runs, and reports it.
+#[cfg(panic = "abort")]
+mod abort {
+    use super::{Shared, lock};
+    use std::cell::Cell;
+    use std::sync::Once;
+
+    thread_local! {
+        static POOL: Cell<Option<*const Shared>> = const { Cell::new(None) };
+    }
+
+    /// From now on a panic of this thread counts as a failed part of `shared`'s job.
+    pub(super) fn watch(shared: &Shared) {
+        static HOOK: Once = Once::new();
+        POOL.set(Some(shared));
+        HOOK.call_once(|| {
+            let previous = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |info| {
+                if let Some(shared) = POOL.get() {
+                    // SAFETY: `work` is on this thread's stack and holds the pool alive.
+                    let shared = unsafe { &*shared };
+                    lock(&shared.panic).get_or_insert(Box::new(info.to_string()));
+                    shared.finish_part();
+                }
+                previous(info);
+            }));
+        });
+    }
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+
+    fn wait_for(pool: &ThreadPool, n_threads: usize) {
+        while pool.n_threads() < n_threads {
+            std::thread::yield_now();
+        }
+    }
+
+    fn sum_of(pool: &ThreadPool, n_items: usize) -> (usize, usize) {
+        let (n_calls, sum) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        pool.run(n_items, &|range| {
+            n_calls.fetch_add(1, Ordering::Relaxed);
+            sum.fetch_add(range.sum(), Ordering::Relaxed);
+        });
+        (n_calls.into_inner(), sum.into_inner())
+    }
+
+    #[test]
+    fn every_item_is_run_once_whatever_the_number_of_threads() {
+        for n_threads in 1..5 {
+            let pool = ThreadPool::new(n_threads, &OsThreads).unwrap();
+            for n_items in (0..20).chain([1000]).cycle().take(2_000) {
+                let (n_calls, sum) = sum_of(&pool, n_items);
+                assert_eq!(sum, n_items * n_items.saturating_sub(1) / 2);
+                assert!(n_calls <= n_threads.min(n_items));
+            }
+            wait_for(&pool, n_threads);
+            assert_eq!(sum_of(&pool, 100), (n_threads, 4950));
+        }
+    }
+
+    #[test]
+    fn sleeping_threads_wake_for_the_next_job() {
+        let pool = ThreadPool::new(3, &OsThreads).unwrap();
+        wait_for(&pool, 3);
+        for _ in 0..20 {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            assert_eq!(sum_of(&pool, 9), (3, 36));
+        }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_pool_goes_on() {
+        let pool = ThreadPool::new(3, &OsThreads).unwrap();
+        wait_for(&pool, 3);
+        for culprit in [0, 5, 8] {
+            let run = || {
+                pool.run(9, &|range| {
+                    assert!(!range.contains(&culprit), "item {culprit}")
+                });
+            };
+            let payload = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
+            let message = payload.downcast_ref::<String>().unwrap();
+            assert_eq!(message, &format!("item {culprit}"));
+            assert_eq!(sum_of(&pool, 9), (3, 36));
+        }
+    }
+
+    #[test]
+    fn tickets_start_a_thread_once() {
+        struct ByTicket;
+        impl Spawner for ByTicket {
+            fn spawn(&self, thread: PoolThread) -> io::Result<()> {
+                let ticket = thread.into_ticket();
+                std::thread::spawn(move || {
+                    worker_main(ticket);
+                    worker_main(ticket);
+                });
+                Ok(())
+            }
+        }
+        let pool = ThreadPool::new(2, &ByTicket).unwrap();
+        wait_for(&pool, 2);
+        assert_eq!(sum_of(&pool, 10), (2, 45));
+        worker_main(usize::MAX);
+    }
+}

@@ -1,0 +1,245 @@
+//! The kernels of this build against their scalar twins, at run time.
+//!
+//! One list of cases serves the native tests, the browser tests of every
+//! WebAssembly build, and a user's report from a device that nobody has at hand.
+
+use super::activations::{ActivationKind, ActivationScratch, Activations};
+use super::blocks::*;
+use super::kernels::{Kernel, Output, matmul_rows};
+use crate::gguf::GgmlType;
+use crate::math;
+use crate::sampler::Pcg32;
+
+/// The digest of every result of [`kernel_check`], on every machine. If it has to
+/// change, so does the text that models write.
+pub const KERNEL_DIGEST: u64 = 0x0d40_4b57_26b6_adb0;
+
+/// What [`kernel_check`] compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelCheck {
+    /// The number of products compared, each bit for bit.
+    pub n_products: usize,
+    /// [`KERNEL_DIGEST`].
+    pub digest: u64,
+}
+
+/// A kernel of this build that computes something else than it should.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[allow(missing_docs)] // the fields are named by the messages
+pub enum KernelMismatch {
+    /// A vector kernel differs from its scalar twin.
+    #[error(
+        "the {quant} kernel gives {found:e} for row {row}, token {token} of a product of {n_tokens} tokens \
+         with {n_cols} columns; the scalar twin gives {expected:e}"
+    )]
+    Twin {
+        quant: GgmlType,
+        n_cols: usize,
+        n_tokens: usize,
+        row: usize,
+        token: usize,
+        found: f32,
+        expected: f32,
+    },
+    /// Both agree, but not with what other machines compute.
+    #[error("the digest of all results is {found:#018x}, other builds have {expected:#018x}")]
+    Digest { found: u64, expected: u64 },
+}
+
+/// Odd numbers of blocks exercise the kernels' tails, as 1 to 9 tokens do their tiles.
+const BLOCK_COUNTS: [usize; 6] = [1, 2, 3, 4, 7, 18];
+const TOKEN_COUNTS: [usize; 4] = [1, 3, 4, 9];
+const N_ROWS: usize = 3;
+
+/// Multiplies random rows of every type by every kernel of this build.
+///
+/// # Errors
+/// The first result whose bits are not the scalar twin's, or results that differ
+/// from those of other builds.
+pub fn kernel_check() -> Result<KernelCheck, KernelMismatch> {
+    let mut check = Check {
+        rng: Pcg32::new(0x6e6f_7869_6373),
+        n_products: 0,
+        digest: 0xcbf2_9ce4_8422_2325,
+    };
+    check.run::<f32>(32, Check::number)?;
+    check.run::<half::f16>(32, |rng| half::f16::from_f32(Check::number(rng)))?;
+    check.run::<half::bf16>(32, |rng| half::bf16::from_f32(Check::number(rng)))?;
+    check.run(1, |rng| BlockQ4_0 {
+        d: scale(rng),
+        qs: bytes(rng),
+    })?;
+    check.run(1, |rng| BlockQ4_1 {
+        d: scale(rng),
+        m: scale(rng),
+        qs: bytes(rng),
+    })?;
+    check.run(1, |rng| BlockQ5_0 {
+        d: scale(rng),
+        qh: bytes(rng),
+        qs: bytes(rng),
+    })?;
+    check.run(1, |rng| BlockQ5_1 {
+        d: scale(rng),
+        m: scale(rng),
+        qh: bytes(rng),
+        qs: bytes(rng),
+    })?;
+    check.run(1, |rng| BlockQ8_0 {
+        d: scale(rng),
+        qs: bytes(rng).map(|byte| byte as i8),
+    })?;
+    check.run(1, |rng| BlockQ4_K {
+        d: scale(rng),
+        dmin: scale(rng),
+        scales: bytes(rng),
+        qs: bytes(rng),
+    })?;
+    check.run(1, |rng| BlockQ5_K {
+        d: scale(rng),
+        dmin: scale(rng),
+        scales: bytes(rng),
+        qh: bytes(rng),
+        qs: bytes(rng),
+    })?;
+    check.run(1, |rng| BlockQ6_K {
+        ql: bytes(rng),
+        qh: bytes(rng),
+        scales: bytes(rng).map(|byte| byte as i8),
+        d: scale(rng),
+    })?;
+    check.float_functions();
+    if check.digest != KERNEL_DIGEST {
+        return Err(KernelMismatch::Digest {
+            found: check.digest,
+            expected: KERNEL_DIGEST,
+        });
+    }
+    Ok(KernelCheck {
+        n_products: check.n_products,
+        digest: check.digest,
+    })
+}
+
+fn bytes<const N: usize>(rng: &mut Pcg32) -> [u8; N] {
+    std::array::from_fn(|_| rng.next_u32() as u8)
+}
+
+/// Scales of both signs, among them subnormal halves.
+fn scale(rng: &mut Pcg32) -> half::f16 {
+    let power_of_two = f32::from_bits((127 - 2 * (rng.next_u32() % 12)) << 23);
+    half::f16::from_f32((rng.next_f32() - 0.5) * power_of_two)
+}
+
+struct Check {
+    rng: Pcg32,
+    n_products: usize,
+    digest: u64,
+}
+
+impl Check {
+    fn number(rng: &mut Pcg32) -> f32 {
+        (rng.next_f32() - 0.5) * 3.0
+    }
+
+    /// `unit` blocks of a row at a time, so that plain numbers come in useful lengths.
+    fn run<B: Kernel>(
+        &mut self,
+        unit: usize,
+        block: impl Fn(&mut Pcg32) -> B,
+    ) -> Result<(), KernelMismatch> {
+        for n_blocks in BLOCK_COUNTS {
+            // A number more than whole lanes where the type allows it.
+            let row_len = n_blocks * unit + usize::from(B::LEN == 1);
+            for n_tokens in TOKEN_COUNTS {
+                let blocks: Vec<B> = (0..N_ROWS * row_len)
+                    .map(|_| block(&mut self.rng))
+                    .collect();
+                let n_cols = row_len * B::LEN;
+                let x: Vec<f32> = (0..n_tokens * n_cols)
+                    .map(|_| Self::number(&mut self.rng))
+                    .collect();
+                self.compare(&blocks, &x, n_tokens)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn compare<B: Kernel>(
+        &mut self,
+        blocks: &[B],
+        x: &[f32],
+        n_tokens: usize,
+    ) -> Result<(), KernelMismatch> {
+        let kind: ActivationKind = B::ACTIVATION;
+        let mut scratch = ActivationScratch::default();
+        let x = Activations::new(x, n_tokens, std::iter::once(kind), &mut scratch);
+        let mut found = vec![f32::NAN; n_tokens * N_ROWS];
+        let out = Output::new(&mut found, n_tokens, N_ROWS);
+        // SAFETY: `found` is borrowed here, and this thread is the only writer.
+        unsafe { matmul_rows(blocks, &x, 0..N_ROWS, out) };
+        for token in 0..n_tokens {
+            for (row, blocks) in blocks.chunks_exact(x.n_cols() / B::LEN).enumerate() {
+                let expected = B::dot_scalar(blocks, B::activations(&x, token));
+                let found = found[token * N_ROWS + row];
+                if found.to_bits() != expected.to_bits() {
+                    return Err(KernelMismatch::Twin {
+                        quant: B::QUANT,
+                        n_cols: x.n_cols(),
+                        n_tokens,
+                        row,
+                        token,
+                        found,
+                        expected,
+                    });
+                }
+                self.n_products += 1;
+                self.add(found);
+            }
+        }
+        Ok(())
+    }
+
+    /// FNV-1a over the results' bits.
+    fn add(&mut self, result: f32) {
+        self.digest = (self.digest ^ u64::from(result.to_bits())).wrapping_mul(0x0100_0000_01b3);
+    }
+
+    /// What lies between the products, and has no second version here to differ from.
+    fn float_functions(&mut self) {
+        for i in -2000i16..2000 {
+            let x = f32::from(i) * 0.05;
+            let (sin, cos) = libm::sincos(f64::from(x) * 17.0);
+            let power = libm::pow(f64::from(x.abs()), -0.37);
+            let results = [
+                math::exp(x),
+                math::silu(x),
+                math::gelu_tanh(x),
+                math::tanh(x),
+            ];
+            for result in results
+                .into_iter()
+                .chain([sin, cos, power].map(|x| x as f32))
+            {
+                self.add(result);
+            }
+        }
+        let x: Vec<f32> = (0..577).map(|_| Self::number(&mut self.rng)).collect();
+        let mut normed = vec![0.0; x.len()];
+        math::rms_norm(&x, &x, 1e-5, &mut normed);
+        for result in normed {
+            self.add(result);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kernel_equals_its_scalar_twin_and_other_machines() {
+        let check = kernel_check().unwrap();
+        assert!(check.n_products > 2000, "{check:?}");
+    }
+}

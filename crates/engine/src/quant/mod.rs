@@ -1,0 +1,32 @@
+//! Quantised weights and their products with activations.
+//!
+//! Weights stay in the file's own blocks, read straight from the source into
+//! the place where the kernels use them. A product quantises its activations
+//! once to 8 bits and then works on integers; only the scales are floats.
+//!
+//! **Every build computes the same bits.** Integer sums are exact, float sums
+//! have one fixed order ([`kernels`] and [`crate::math`] say which), and nothing
+//! is fused. Text chosen greedily is therefore the same from the scalar code, from
+//! AVX2, and from the simd128, relaxed and threaded WebAssembly builds;
+//! [`kernel_check`] proves it for the build that it runs in.
+//!
+//! This module knows no layers and no threads: who multiplies which rows is the
+//! [lane](crate::lane)'s decision.
+
+mod activations;
+mod blocks;
+mod check;
+mod kernels;
+mod rows;
+mod simd;
+mod weight;
+
+pub use activations::{ActivationKind, ActivationScratch, Activations};
+pub use blocks::{
+    Block, BlockQ4_0, BlockQ4_1, BlockQ4_K, BlockQ5_0, BlockQ5_1, BlockQ5_K, BlockQ6_K, BlockQ8_0,
+    QK, QK_K,
+};
+pub use check::{KERNEL_DIGEST, KernelCheck, KernelMismatch, kernel_check};
+pub(crate) use kernels::Output;
+pub use rows::RowBlocks;
+pub use weight::{PendingWeight, SUPPORTED_QUANTS, Weight, WeightError, check_tensor, read_weight};

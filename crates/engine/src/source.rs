@@ -1,0 +1,173 @@
+//! Positioned reads: all that the engine asks of the place where a model lies.
+//!
+//! A source is a length and `read_at`. It knows nothing of GGUF, and it has no
+//! cursor, so one source can serve the header's reader and the tensor loader in
+//! turns. There is no `Send` or `Sync` bound: a browser's file handle has neither.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A file-like sequence of bytes of known length that does not change while it is read.
+pub trait ModelSource {
+    /// The length of the whole source.
+    fn size_bytes(&self) -> u64;
+
+    /// Fills all of `buf` from `offset`.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] if the range reaches beyond
+    /// [`size_bytes`](Self::size_bytes), else what the platform reports. After an
+    /// error the content of `buf` is unspecified.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+}
+
+impl ModelSource for [u8] {
+    fn size_bytes(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let bytes = usize::try_from(offset)
+            .ok()
+            .and_then(|start| self.get(start..start.checked_add(buf.len())?))
+            .ok_or_else(|| beyond_the_end(offset, buf.len(), self.len() as u64))?;
+        buf.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl ModelSource for Vec<u8> {
+    fn size_bytes(&self) -> u64 {
+        self.as_slice().size_bytes()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.as_slice().read_at(offset, buf)
+    }
+}
+
+macro_rules! forward_to_pointee {
+    ($($pointer:ty),+) => {$(
+        impl<T: ModelSource + ?Sized> ModelSource for $pointer {
+            fn size_bytes(&self) -> u64 {
+                (**self).size_bytes()
+            }
+
+            fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+                (**self).read_at(offset, buf)
+            }
+        }
+    )+};
+}
+
+forward_to_pointee!(&T, Box<T>, Rc<T>, Arc<T>);
+
+/// A file on disk, read in place without moving a cursor.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Debug)]
+pub struct FileSource {
+    file: std::fs::File,
+    size_bytes: u64,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl FileSource {
+    /// Opens `path` for reading. The length is taken once, here.
+    ///
+    /// # Errors
+    /// What the operating system says, and [`io::ErrorKind::InvalidInput`] for
+    /// something that is not a regular file.
+    pub fn open(path: impl AsRef<std::path::Path>) -> io::Result<Self> {
+        let file = std::fs::File::open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
+        }
+        Ok(Self {
+            file,
+            size_bytes: metadata.len(),
+        })
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl ModelSource for FileSource {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    #[cfg(unix)]
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.file.read_exact_at(buf, offset)
+    }
+
+    #[cfg(windows)]
+    fn read_at(&self, mut offset: u64, mut buf: &mut [u8]) -> io::Result<()> {
+        use std::os::windows::fs::FileExt;
+        while !buf.is_empty() {
+            match self.file.seek_read(buf, offset) {
+                Ok(0) => return Err(beyond_the_end(offset, buf.len(), self.size_bytes)),
+                Ok(n) => {
+                    buf = &mut buf[n..];
+                    offset += n as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn beyond_the_end(offset: u64, n_bytes: usize, size_bytes: u64) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("{n_bytes} bytes at offset {offset} reach beyond the end at {size_bytes}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_exactly_what_was_asked_for() {
+        let source = vec![1u8, 2, 3, 4, 5];
+        let mut buf = [0u8; 3];
+        source.read_at(2, &mut buf).unwrap();
+        assert_eq!(buf, [3, 4, 5]);
+        source.read_at(5, &mut []).unwrap();
+    }
+
+    #[test]
+    fn refuses_ranges_beyond_the_end() {
+        let source: Arc<[u8]> = Arc::from([1u8, 2, 3].as_slice());
+        for (offset, n_bytes) in [(0, 4), (3, 1), (4, 0), (u64::MAX, 1), (u64::MAX, 0)] {
+            let error = source.read_at(offset, &mut vec![0; n_bytes]).unwrap_err();
+            assert_eq!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof,
+                "{offset} {n_bytes}"
+            );
+        }
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    #[test]
+    fn a_file_reads_like_its_bytes_and_a_folder_is_refused() {
+        let path = std::env::temp_dir().join(format!("nox-source-{}", std::process::id()));
+        std::fs::write(&path, b"positioned").unwrap();
+        let source = FileSource::open(&path).unwrap();
+        let mut buf = [0u8; 4];
+        source.read_at(3, &mut buf).unwrap();
+        assert_eq!((&buf, source.size_bytes()), (b"itio", 10));
+        assert!(source.read_at(7, &mut buf).is_err());
+        std::fs::remove_file(&path).unwrap();
+        assert!(FileSource::open(std::env::temp_dir()).is_err());
+    }
+}

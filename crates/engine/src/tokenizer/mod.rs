@@ -1,0 +1,191 @@
+//! A model's own tokenizer, built from the metadata of its GGUF file.
+//!
+//! Two families are implemented: byte-pair encoding with ranked merges (`gpt2`
+//! and `gemma4` in GGUF's terms) and SentencePiece's with scores (`llama`). The
+//! tokenizer knows no chat format: what markup to write is the template's matter,
+//! and whether markup in a text counts is the caller's ([`SpecialTokens`]).
+
+mod alphabet;
+mod bpe;
+mod decode;
+mod error;
+mod pre;
+mod special;
+mod spm;
+mod vocab;
+
+pub use decode::TextDecoder;
+pub use error::TokenizerError;
+
+use bpe::Bpe;
+use special::{Fragment, Matcher};
+use spm::Spm;
+use vocab::{Spelling, TokenKind, Vocab};
+
+use crate::gguf::{Gguf, OptionalKey as _};
+
+/// What becomes of text that looks like a control token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpecialTokens {
+    /// It becomes the token: for prompts that a template wrote.
+    Parse,
+    /// It stays text: for everything that people or other programs wrote.
+    AsText,
+}
+
+/// Text to tokens and back, as the model was trained.
+pub struct Tokenizer {
+    vocab: Vocab,
+    encoder: Encoder,
+    /// Matched before encoding in any text.
+    user_defined: Matcher,
+    /// Matched before encoding when special tokens are parsed.
+    all_special: Matcher,
+    add_bos: bool,
+}
+
+enum Encoder {
+    Bpe(Box<Bpe>),
+    Spm(Spm),
+}
+
+impl Tokenizer {
+    /// Builds the tokenizer that a model file describes.
+    ///
+    /// # Errors
+    /// The file has no tokenizer, one of a kind that is not implemented, or one
+    /// whose parts do not fit together.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self, TokenizerError> {
+        let metadata = gguf.metadata();
+        let model = metadata.str("tokenizer.ggml.model").optional()?;
+        let pre = metadata.str("tokenizer.ggml.pre").optional()?;
+        let (vocab, encoder, add_bos) = match model.ok_or(TokenizerError::Missing)? {
+            "no_vocab" | "none" => return Err(TokenizerError::Missing),
+            "llama" => {
+                let vocab = Vocab::from_gguf(gguf, Spelling::Escaped)?;
+                let spm = Spm::new(metadata, &vocab)?;
+                (vocab, Encoder::Spm(spm), true)
+            }
+            model @ ("gpt2" | "gemma4") => {
+                let pre = match model {
+                    "gemma4" => model,
+                    // Files from before there were pre-tokenizers do not name one.
+                    _ => pre.unwrap_or("default"),
+                };
+                let pre = pre::find(pre)?;
+                let spelling = match pre.raw_utf8 {
+                    true => Spelling::Escaped,
+                    false => Spelling::ByteAlphabet,
+                };
+                let vocab = Vocab::from_gguf(gguf, spelling)?;
+                let bpe = Bpe::new(metadata, &vocab, pre)?;
+                (vocab, Encoder::Bpe(Box::new(bpe)), pre.add_bos)
+            }
+            other => {
+                return Err(TokenizerError::Unsupported {
+                    model: other.to_owned(),
+                    supported: "gpt2, llama, gemma4",
+                });
+            }
+        };
+        let stored_add_bos = metadata.bool("tokenizer.ggml.add_bos_token").optional()?;
+        Ok(Self {
+            user_defined: Matcher::new(&vocab, |kind| kind == TokenKind::UserDefined),
+            all_special: Matcher::new(&vocab, TokenKind::is_special),
+            add_bos: stored_add_bos.unwrap_or(add_bos) && vocab.bos.is_some(),
+            vocab,
+            encoder,
+        })
+    }
+
+    /// The tokens of `text`; BOS and EOS are not added.
+    ///
+    /// # Errors
+    /// The vocabulary has no way to write a part of the text.
+    pub fn encode(&self, text: &str, special: SpecialTokens) -> Result<Vec<u32>, TokenizerError> {
+        let matcher = match special {
+            SpecialTokens::Parse => &self.all_special,
+            SpecialTokens::AsText => &self.user_defined,
+        };
+        let mut ids = Vec::new();
+        let mut after_special = true;
+        for fragment in matcher.split(text) {
+            match (fragment, &self.encoder) {
+                (Fragment::Token(id), _) => ids.push(id),
+                (Fragment::Text(text), Encoder::Bpe(bpe)) => bpe.encode(text, &mut ids)?,
+                (Fragment::Text(text), Encoder::Spm(spm)) => {
+                    spm.encode(&self.vocab, text, after_special, &mut ids)?;
+                }
+            }
+            after_special = matches!(fragment, Fragment::Token(_));
+        }
+        Ok(ids)
+    }
+
+    /// The tokens of a prompt that a template wrote: special tokens are parsed,
+    /// and BOS comes first where the model wants it and the template has not
+    /// written it.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_prompt(&self, prompt: &str) -> Result<Vec<u32>, TokenizerError> {
+        let mut ids = self.encode(prompt, SpecialTokens::Parse)?;
+        if let (true, Some(bos)) = (self.add_bos, self.vocab.bos)
+            && ids.first() != Some(&bos)
+        {
+            ids.insert(0, bos);
+        }
+        Ok(ids)
+    }
+
+    /// The bytes that a token adds to the text; they need not be whole
+    /// characters. Empty for control tokens and for ids outside the vocabulary.
+    pub fn token_bytes(&self, id: u32) -> &[u8] {
+        self.vocab.bytes(id)
+    }
+
+    /// A token as the vocabulary spells it, e.g. `Ġthe` or `<|im_end|>`. Empty for
+    /// a token that is no UTF-8 and for ids outside the vocabulary.
+    pub fn token_text(&self, id: u32) -> &str {
+        std::str::from_utf8(self.vocab.text(id)).unwrap_or_default()
+    }
+
+    /// The number of tokens in the vocabulary.
+    pub fn n_vocab(&self) -> usize {
+        self.vocab.len()
+    }
+
+    /// The token that begins a text.
+    pub fn bos(&self) -> Option<u32> {
+        self.vocab.bos
+    }
+
+    /// The token that ends a text.
+    pub fn eos(&self) -> Option<u32> {
+        self.vocab.eos
+    }
+
+    /// Whether the model wants BOS in front of every prompt.
+    pub fn add_bos(&self) -> bool {
+        self.add_bos
+    }
+
+    /// Whether a generation ends with this token. A model may have several.
+    pub fn is_end_of_generation(&self, id: u32) -> bool {
+        self.vocab.is_end_of_generation(id)
+    }
+
+    /// Whether this is markup that never shows in the text.
+    pub fn is_control(&self, id: u32) -> bool {
+        self.vocab.kind(id) == TokenKind::Control
+    }
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("n_vocab", &self.n_vocab())
+            .field("add_bos", &self.add_bos)
+            .finish_non_exhaustive()
+    }
+}

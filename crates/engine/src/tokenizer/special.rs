@@ -1,0 +1,74 @@
+//! Finds tokens that are matched as they stand in the text, before it is encoded.
+
+use std::collections::HashMap;
+
+use super::vocab::{TokenKind, Vocab};
+
+/// A piece of text between special tokens, or one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fragment<'t> {
+    Text(&'t str),
+    Token(u32),
+}
+
+/// A set of texts; at each place the longest one wins.
+pub(super) struct Matcher {
+    ids: HashMap<Box<str>, u32>,
+    /// For each first byte the lengths that occur, longest first.
+    lengths: Vec<Vec<usize>>,
+}
+
+impl Matcher {
+    /// The tokens of `vocab` whose kind satisfies `wanted`.
+    pub(super) fn new(vocab: &Vocab, wanted: impl Fn(TokenKind) -> bool) -> Self {
+        let mut ids = HashMap::new();
+        let mut lengths = vec![Vec::new(); 256];
+        for (id, text, kind) in vocab.iter() {
+            // What is no UTF-8 cannot stand in a text; the empty text stands everywhere.
+            let Some((text, &first)) = std::str::from_utf8(text).ok().zip(text.first()) else {
+                continue;
+            };
+            if wanted(kind) {
+                ids.entry(text.into()).or_insert(id);
+                lengths[usize::from(first)].push(text.len());
+            }
+        }
+        for lengths in &mut lengths {
+            lengths.sort_unstable_by(|a, b| b.cmp(a));
+            lengths.dedup();
+        }
+        Self { ids, lengths }
+    }
+
+    /// Cuts `text` at the special tokens it contains.
+    pub(super) fn split<'t>(&self, text: &'t str) -> Vec<Fragment<'t>> {
+        let mut fragments = Vec::new();
+        let mut plain_start = 0;
+        let mut at = 0;
+        while at < text.len() {
+            let Some((id, n_bytes)) = self.match_at(text, at) else {
+                at += 1;
+                continue;
+            };
+            if plain_start < at {
+                fragments.push(Fragment::Text(&text[plain_start..at]));
+            }
+            fragments.push(Fragment::Token(id));
+            at += n_bytes;
+            plain_start = at;
+        }
+        if plain_start < text.len() {
+            fragments.push(Fragment::Text(&text[plain_start..]));
+        }
+        fragments
+    }
+
+    fn match_at(&self, text: &str, at: usize) -> Option<(u32, usize)> {
+        let lengths = &self.lengths[usize::from(text.as_bytes()[at])];
+        lengths.iter().find_map(|&n_bytes| {
+            // `get` also refuses to begin or end inside a character.
+            let id = self.ids.get(text.get(at..at.checked_add(n_bytes)?)?)?;
+            Some((*id, n_bytes))
+        })
+    }
+}

@@ -1,0 +1,339 @@
+//! The vocabulary: what each token is called, what bytes it stands for, and
+//! which tokens have a special part.
+//!
+//! # Source
+//! `llama-vocab.cpp` of the llama.cpp project for defaults and for the names that
+//! end a generation.
+
+use super::TokenizerError;
+use super::alphabet::byte_of_char;
+use crate::gguf::{Gguf, Metadata, OptionalKey as _, StrArray};
+
+/// How a vocabulary spells bytes in the texts of its tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// GPT-2's alphabet: a printable character for every byte.
+    ByteAlphabet,
+    /// UTF-8 with `▁` for a space; other bytes have tokens named `<0xNN>`.
+    Escaped,
+}
+
+/// The values of `tokenizer.ggml.token_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TokenKind {
+    Normal,
+    Unknown,
+    Control,
+    UserDefined,
+    Unused,
+    Byte,
+    Undefined,
+}
+
+impl TokenKind {
+    fn from_id(id: i32) -> Self {
+        match id {
+            1 => Self::Normal,
+            2 => Self::Unknown,
+            3 => Self::Control,
+            4 => Self::UserDefined,
+            5 => Self::Unused,
+            6 => Self::Byte,
+            _ => Self::Undefined,
+        }
+    }
+
+    /// Whether plain text may be encoded with tokens of this kind. Control tokens
+    /// come from parsed markup alone, so that no message can forge one.
+    pub(super) fn is_plain(self) -> bool {
+        !matches!(self, Self::Control | Self::Unknown | Self::Byte)
+    }
+
+    /// Whether text that spells a token of this kind can be parsed as the token.
+    pub(super) fn is_special(self) -> bool {
+        matches!(self, Self::Control | Self::Unknown | Self::UserDefined)
+    }
+}
+
+pub(super) struct Vocab {
+    texts: StrArray,
+    bytes: StrArray,
+    kinds: Vec<TokenKind>,
+    pub(super) bos: Option<u32>,
+    pub(super) eos: Option<u32>,
+    pub(super) unknown: Option<u32>,
+    /// Sorted.
+    end_of_generation: Vec<u32>,
+}
+
+/// Tokens that end a generation wherever they occur in a vocabulary, as models'
+/// files often name only one of those that they emit.
+const END_OF_GENERATION: &[&str] = &[
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "</s>",
+    "<|eom_id|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<|end_of_text|>",
+    "<end_of_utterance>",
+    "<eos>",
+    "<turn|>",
+    "<|tool_response>",
+    "<｜end▁of▁sentence｜>",
+    "[e~[",
+    // A file's end in repository-level code completion.
+    "<|fim_pad|>",
+    "<fim-pad>",
+    "<fim_pad>",
+    "<PAD>",
+    "[PAD]",
+    "<|fim_repo|>",
+    "<|repo_name|>",
+    "<fim-repo>",
+    "<REPO>",
+    "<reponame>",
+    "<|file_sep|>",
+];
+
+/// A name from [`END_OF_GENERATION`] that ends nothing in vocabularies which also
+/// hold certain others.
+struct NoEndBeside {
+    name: &'static str,
+    others: &'static [&'static str],
+    kind: TokenKind,
+}
+
+const NO_END_BESIDE: &[NoEndBeside] = &[
+    // harmony: `<|end|>` closes a message, not the turn.
+    NoEndBeside {
+        name: "<|end|>",
+        others: &["<|return|>", "<|call|>"],
+        kind: TokenKind::UserDefined,
+    },
+    NoEndBeside {
+        name: "<|end|>",
+        others: &["<|calls|>", "<|flush|>"],
+        kind: TokenKind::UserDefined,
+    },
+    // gemma4: `</s>` is a tag of HTML.
+    NoEndBeside {
+        name: "</s>",
+        others: &["<|tool_response>"],
+        kind: TokenKind::Normal,
+    },
+];
+
+/// Markup of the harmony format that has to show in the text, whatever its type.
+const ALWAYS_VISIBLE: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
+
+impl Vocab {
+    pub(super) fn from_gguf(gguf: &Gguf, spelling: Spelling) -> Result<Self, TokenizerError> {
+        let metadata = gguf.metadata();
+        let texts = metadata.str_array("tokenizer.ggml.tokens")?.clone();
+        if texts.is_empty() {
+            return Err(TokenizerError::EmptyVocabulary);
+        }
+        let mut vocab = Self {
+            kinds: read_kinds(metadata, texts.len())?,
+            bytes: StrArray::default(),
+            bos: None,
+            eos: None,
+            unknown: None,
+            end_of_generation: Vec::new(),
+            texts,
+        };
+        vocab.read_special_ids(metadata, spelling)?;
+        vocab.mark_special_names(metadata)?;
+        vocab.bytes = (0..vocab.len())
+            .map(|id| vocab.decode(id, spelling))
+            .collect();
+        Ok(vocab)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Every id with its text and kind.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &[u8], TokenKind)> + '_ {
+        let described = self.texts.iter().zip(&self.kinds);
+        (0u32..)
+            .zip(described)
+            .map(|(id, (text, &kind))| (id, text, kind))
+    }
+
+    pub(super) fn text(&self, id: u32) -> &[u8] {
+        self.texts.get(id as usize).unwrap_or_default()
+    }
+
+    pub(super) fn bytes(&self, id: u32) -> &[u8] {
+        self.bytes.get(id as usize).unwrap_or_default()
+    }
+
+    pub(super) fn kind(&self, id: u32) -> TokenKind {
+        let kind = self.kinds.get(id as usize);
+        kind.copied().unwrap_or(TokenKind::Undefined)
+    }
+
+    pub(super) fn is_end_of_generation(&self, id: u32) -> bool {
+        self.end_of_generation.binary_search(&id).is_ok()
+    }
+
+    fn read_special_ids(
+        &mut self,
+        metadata: &Metadata,
+        spelling: Spelling,
+    ) -> Result<(), TokenizerError> {
+        // SentencePiece's own numbering, for files that do not say.
+        let default = |id: u32| (spelling == Spelling::Escaped).then_some(id);
+        self.bos = self.special_id(metadata, "bos", default(1))?;
+        self.eos = self.special_id(metadata, "eos", default(2))?;
+        let marked = self.kinds.first() == Some(&TokenKind::Unknown);
+        self.unknown = self.special_id(metadata, "unknown", default(0).filter(|_| marked))?;
+        Ok(())
+    }
+
+    /// An id outside the vocabulary counts as none.
+    fn special_id(
+        &self,
+        metadata: &Metadata,
+        name: &str,
+        default: Option<u32>,
+    ) -> Result<Option<u32>, TokenizerError> {
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        let in_vocabulary = |id: &u32| (*id as usize) < self.len();
+        let stored = metadata.u32(&key).optional()?.filter(in_vocabulary);
+        Ok(stored.or(default.filter(in_vocabulary)))
+    }
+
+    /// Finds the tokens that end a generation and corrects the kinds of tokens
+    /// that files often mark wrongly.
+    fn mark_special_names(&mut self, metadata: &Metadata) -> Result<(), TokenizerError> {
+        let mut ends = Vec::new();
+        for (idx, text) in self.texts.iter().enumerate() {
+            if END_OF_GENERATION.iter().any(|name| name.as_bytes() == text) {
+                self.kinds[idx] = TokenKind::Control;
+                ends.push(idx as u32);
+            } else if ALWAYS_VISIBLE.iter().any(|name| name.as_bytes() == text) {
+                self.kinds[idx] = TokenKind::UserDefined;
+            }
+        }
+        for rule in NO_END_BESIDE {
+            self.apply(rule, &mut ends);
+        }
+        ends.extend(self.eos);
+        for name in ["eot", "eom"] {
+            ends.extend(self.special_id(metadata, name, None)?);
+        }
+        ends.sort_unstable();
+        ends.dedup();
+        self.end_of_generation = ends;
+        Ok(())
+    }
+
+    fn apply(&mut self, rule: &NoEndBeside, ends: &mut Vec<u32>) {
+        let find = |name: &str| {
+            let mut ids = ends.iter().copied();
+            ids.find(|&id| self.text(id) == name.as_bytes())
+        };
+        let applies = rule.others.iter().all(|other| find(other).is_some());
+        if let (true, Some(id)) = (applies, find(rule.name)) {
+            ends.retain(|&end| end != id);
+            self.kinds[id as usize] = rule.kind;
+        }
+    }
+
+    /// The bytes that a token adds to the text.
+    fn decode(&self, idx: usize, spelling: Spelling) -> Vec<u8> {
+        let text = self.texts.get(idx).unwrap_or_default();
+        match self.kinds[idx] {
+            TokenKind::Control | TokenKind::Unknown | TokenKind::Unused | TokenKind::Undefined => {
+                Vec::new()
+            }
+            TokenKind::UserDefined => text.to_vec(),
+            TokenKind::Byte => match parse_byte_token(text) {
+                Some(byte) => vec![byte],
+                None => text.to_vec(),
+            },
+            TokenKind::Normal => match (spelling, std::str::from_utf8(text)) {
+                (Spelling::ByteAlphabet, Ok(text)) => decode_alphabet(text),
+                (Spelling::Escaped, Ok(text)) => text.replace('▁', " ").into_bytes(),
+                // A token that is no UTF-8 can only be meant as the bytes it is.
+                (_, Err(_)) => text.to_vec(),
+            },
+        }
+    }
+}
+
+/// A character outside the alphabet stands for itself.
+fn decode_alphabet(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    for c in text.chars() {
+        match byte_of_char(c) {
+            Some(byte) => bytes.push(byte),
+            None => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    bytes
+}
+
+/// The byte that a token named `<0xNN>` stands for; `None` for any other text,
+/// `<0x-1>` and its like included.
+pub(super) fn parse_byte_token(text: &[u8]) -> Option<u8> {
+    let digits: [u8; 2] = text
+        .strip_prefix(b"<0x")?
+        .strip_suffix(b">")?
+        .try_into()
+        .ok()?;
+    let value = |digit: u8| char::from(digit).to_digit(16);
+    u8::try_from(value(digits[0])? * 16 + value(digits[1])?).ok()
+}
+
+fn read_kinds(metadata: &Metadata, n_vocab: usize) -> Result<Vec<TokenKind>, TokenizerError> {
+    const KEY: &str = "tokenizer.ggml.token_type";
+    let Some(ids) = metadata.i32_array(KEY).optional()? else {
+        return Ok(vec![TokenKind::Normal; n_vocab]);
+    };
+    let ids = ids.get(..n_vocab).ok_or(TokenizerError::LengthMismatch {
+        key: KEY,
+        n_vocab,
+        found: ids.len(),
+    })?;
+    Ok(ids.iter().map(|&id| TokenKind::from_id(id)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_tokens_are_parsed_strictly() {
+        assert_eq!(parse_byte_token(b"<0x0A>"), Some(10));
+        assert_eq!(parse_byte_token(b"<0xff>"), Some(255));
+        let others: &[&[u8]] = &[
+            b"<0x-1>",
+            b"<0x+1>",
+            b"<0x1>",
+            b"<0x100>",
+            b"<0xG0>",
+            b"<0x0A",
+            b"0x0A>",
+            b"<0x>",
+            b"",
+            b"<0x\xFF\xFE>",
+        ];
+        for text in others {
+            assert_eq!(parse_byte_token(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! `hello`, `status`, `storage.estimate`, `self_test`, `$/cancel`: the runtime itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::chat::{Lane, LaneKind};
+use crate::frame::Id;
+use crate::models::{MemoryEstimate, ModelInfo};
+
+/// Who speaks to the runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct HostInfo {
+    /// The host program's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// Params of `hello`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+#[cfg_attr(feature = "schema", ts(optional_fields))]
+pub struct HelloParams {
+    /// The oldest and the newest protocol version that the host speaks.
+    pub protocol: [u32; 2],
+    /// The host.
+    pub host: HostInfo,
+    /// When given, every later frame must carry it, in both directions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+}
+
+/// A build that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct SkippedBuild {
+    /// Its name in `wasm-pack.toml`.
+    pub name: String,
+    /// Why not.
+    pub reason: String,
+}
+
+/// Which build of the runtime is running.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct BuildInfo {
+    /// Its name in `wasm-pack.toml`, or `native`.
+    pub name: String,
+    /// The product's version.
+    pub version: String,
+    /// Why this build was taken.
+    pub why: String,
+    /// Better builds that were passed over, best first.
+    pub skipped: Vec<SkippedBuild>,
+}
+
+/// Where models are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum StorageKind {
+    /// The origin private file system.
+    Opfs,
+    /// Files of the operating system.
+    Files,
+    /// Memory: gone when the runtime ends.
+    Memory,
+}
+
+/// The storage in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+#[cfg_attr(feature = "schema", ts(optional_fields))]
+pub struct StorageInfo {
+    /// Its kind.
+    pub kind: StorageKind,
+    /// Why it is not the best kind, or what is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// Result of `hello`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct HelloResult {
+    /// The version that both sides will speak.
+    pub protocol: u32,
+    /// The build that is running.
+    pub build: BuildInfo,
+    /// Changes whenever the runtime restarts.
+    pub instance: String,
+    /// The lanes that this device can take, best first.
+    pub lanes: Vec<Lane>,
+    /// Where models are kept.
+    pub storage: StorageInfo,
+    /// The models on this device.
+    pub models: Vec<ModelInfo>,
+}
+
+/// Params of the notification `$/cancel`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct CancelParams {
+    /// The call to end.
+    pub id: Id,
+}
+
+/// Params of the notification `$/died`: the runtime met a defect of its own and
+/// has ended. Open calls are lost; a new runtime can be started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+#[cfg_attr(feature = "schema", ts(optional_fields))]
+pub struct DiedParams {
+    /// What happened, for a bug report.
+    pub message: String,
+    /// Whether a new runtime may fare better. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retryable: Option<bool>,
+}
+
+/// The model in memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct LoadedModel {
+    /// Its id.
+    pub id: String,
+    /// Its context.
+    pub n_ctx: u64,
+    /// Tokens that are in the KV cache.
+    pub n_past: u64,
+    /// The lane that computes it.
+    pub lane: Lane,
+    /// What it takes.
+    pub memory: MemoryEstimate,
+}
+
+/// Result of `status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct StatusResult {
+    /// The build that is running.
+    pub build: BuildInfo,
+    /// Changes whenever the runtime restarts.
+    pub instance: String,
+    /// Time since it started.
+    pub uptime_ms: f64,
+    /// The kind of lane that this build computes with.
+    pub lane: LaneKind,
+    /// Threads in use, the calling one included.
+    pub threads: u32,
+    /// The model in memory.
+    pub model: Option<LoadedModel>,
+    /// Chat calls that are running or waiting.
+    pub active_calls: u64,
+    /// Chat calls that have ended.
+    pub completed_calls: u64,
+    /// Where models are kept.
+    pub storage: StorageInfo,
+}
+
+/// Result of `storage.estimate`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct StorageEstimateResult {
+    /// Bytes in use by this origin, as the platform tells.
+    pub usage_bytes: Option<u64>,
+    /// Bytes that it may use, as the platform tells; writes can fail before.
+    pub quota_bytes: Option<u64>,
+    /// Bytes of the model files.
+    pub models_bytes: u64,
+    /// Whether the platform promised not to evict them.
+    pub persisted: Option<bool>,
+}
+
+/// One thing that `self_test` looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+#[cfg_attr(feature = "schema", ts(optional_fields))]
+pub struct SelfTestCheck {
+    /// What was checked.
+    pub name: String,
+    /// Whether it is as it should be.
+    pub passed: bool,
+    /// What was found instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Result of `self_test`: this build's kernels against their scalar twins, on
+/// this device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct SelfTestResult {
+    /// Whether every check passed.
+    pub passed: bool,
+    /// All checks.
+    pub checks: Vec<SelfTestCheck>,
+}

@@ -1,0 +1,434 @@
+//! Everything that can go wrong with a call, and the one place where it becomes
+//! an error of the protocol.
+
+use nox_core::RequestError;
+use nox_engine::gguf::GgufError;
+use nox_engine::quant::WeightError;
+use nox_engine::sampler::SamplerError;
+use nox_engine::template::TemplateError;
+use nox_engine::tokenizer::TokenizerError;
+use nox_engine::{EngineError, ModelError};
+use nox_protocol::{ErrorKind, PROTOCOL_VERSIONS, RpcError};
+use serde_json::json;
+
+use crate::model_id::{InvalidModelId, ModelId};
+use crate::platform::{StorageError, StreamError};
+
+/// A frame that is no proper call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The text is not JSON, or the value can't be carried as JSON.
+    #[error("the frame can't be read: {reason}")]
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
+    /// Several frames at once.
+    #[error("batches are not supported; send one frame at a time")]
+    Batch,
+    /// Some other value.
+    #[error("a frame must be an object")]
+    NotAnObject,
+    /// No or another version tag.
+    #[error("jsonrpc must be \"2.0\"")]
+    WrongVersion,
+    /// The id has a type that ids can't have.
+    #[error("id must be a string or a whole number")]
+    BadId,
+    /// No method, or one that is no text.
+    #[error("method must be a string")]
+    BadMethod,
+    /// The nonce is missing or not the one of `hello`.
+    #[error("the frame does not carry the nonce given in hello")]
+    WrongNonce,
+    /// A call with this id is going on.
+    #[error("a call with id {id} is still open")]
+    DuplicateId {
+        /// The id.
+        id: nox_protocol::Id,
+    },
+    /// Something else came before `hello`.
+    #[error("send hello before {method}")]
+    HelloFirst {
+        /// What came.
+        method: String,
+    },
+    /// Too many calls at once.
+    #[error("{n_open} calls are open; wait for one of them to end")]
+    TooManyCalls {
+        /// How many.
+        n_open: usize,
+    },
+}
+
+/// Params that don't fit their method.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParamError {
+    /// An array, or something simpler.
+    #[error("params must be an object")]
+    NotAnObject,
+    /// A required field is not there.
+    #[error("{field} is missing")]
+    Missing {
+        /// The field.
+        field: &'static str,
+    },
+    /// A field has the wrong type.
+    #[error("{field} must be {expected}")]
+    WrongType {
+        /// The field.
+        field: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A number is outside its range.
+    #[error("{field} must be between {min} and {max}, not {found}")]
+    OutOfRange {
+        /// The field.
+        field: &'static str,
+        /// The least value.
+        min: u64,
+        /// The greatest value.
+        max: u64,
+        /// The value that came.
+        found: u64,
+    },
+    /// An id of a model that can't be one.
+    #[error(transparent)]
+    ModelId(#[from] InvalidModelId),
+    /// Host and runtime have no version in common.
+    #[error(
+        "protocol versions {found_min} to {found_max} are not spoken here; this runtime speaks {} to {}",
+        PROTOCOL_VERSIONS[0],
+        PROTOCOL_VERSIONS[1]
+    )]
+    NoCommonVersion {
+        /// The host's oldest.
+        found_min: u64,
+        /// The host's newest.
+        found_max: u64,
+    },
+    /// The key was given before, with something else to do.
+    #[error("idempotency_key {key:?} was used for another request")]
+    KeyReused {
+        /// The key.
+        key: String,
+    },
+}
+
+/// An import that can't be done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImportError {
+    /// No bytes are named.
+    #[error("give either a file or a url to import from")]
+    NoSource,
+    /// Two sources are named.
+    #[error("give a file or a url, not both")]
+    TwoSources,
+    /// The file's name does not make an id.
+    #[error("no id can be made from {name:?}; give one")]
+    NoId {
+        /// The name.
+        name: String,
+    },
+    /// The id is taken.
+    #[error("there is a model {id} already; remove it, give another id, or ask to replace it")]
+    Exists {
+        /// The id.
+        id: ModelId,
+    },
+    /// The id is the product's own.
+    #[error("{id} is the built-in model; it can't be replaced or removed")]
+    Builtin {
+        /// The id.
+        id: ModelId,
+    },
+    /// No model is that large.
+    #[error("the file has {found_bytes} bytes, more than the {cap_bytes} that are accepted")]
+    TooLarge {
+        /// Its size.
+        found_bytes: u64,
+        /// The cap.
+        cap_bytes: u64,
+    },
+    /// It is being imported already.
+    #[error("{id} is being imported already")]
+    Running {
+        /// The id.
+        id: ModelId,
+    },
+    /// The template renders no conversation, however short.
+    #[error("the model's chat template refuses every conversation: {reason}")]
+    TemplateRefuses {
+        /// What it says.
+        reason: String,
+    },
+    /// The file's SHA-256 is not the expected one.
+    #[error("the file has SHA-256 {found}, expected {expected}")]
+    WrongHash {
+        /// What was expected.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The frame is no proper call.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The params don't fit the method.
+    #[error(transparent)]
+    Params(#[from] ParamError),
+    /// The params of `handle_chat` are refused.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// No such method.
+    #[error("there is no method {method:?}")]
+    UnknownMethod {
+        /// The name.
+        method: String,
+    },
+    /// No such model.
+    #[error("there is no model {model:?} on this device; {}", installed_text(.installed))]
+    UnknownModel {
+        /// What was asked for.
+        model: String,
+        /// The ids that are there.
+        installed: Vec<String>,
+    },
+    /// The model is known, but its file is not there.
+    #[error("the model {model} is not on this device: {reason}")]
+    NotInstalled {
+        /// Its id.
+        model: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The import can't be done.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// The engine can't.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The storage can't.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The bytes did not arrive.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// Too many wait for the engine.
+    #[error("{n_waiting} calls are waiting already; try again later")]
+    Busy {
+        /// How many.
+        n_waiting: usize,
+    },
+    /// The model is in use.
+    #[error("{model} is in use; cancel the running chat or wait for it")]
+    InUse {
+        /// Its id.
+        model: ModelId,
+    },
+    /// The caller cancelled the call.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+fn installed_text(installed: &[String]) -> String {
+    if installed.is_empty() {
+        "none is installed".to_owned()
+    } else {
+        format!("installed: {}", installed.join(", "))
+    }
+}
+
+impl RuntimeError {
+    /// The protocol's name for this failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Frame(FrameError::TooManyCalls { .. })
+            | Self::Busy { .. }
+            | Self::InUse { .. } => ErrorKind::Busy,
+            Self::Frame(_) | Self::Params(_) | Self::Request(_) => ErrorKind::InvalidRequest,
+            Self::UnknownMethod { .. } => ErrorKind::UnknownMethod,
+            Self::UnknownModel { .. } => ErrorKind::UnknownModel,
+            Self::NotInstalled { .. } => ErrorKind::ModelNotInstalled,
+            Self::Import(error) => import_kind(error),
+            Self::Engine(error) => engine_kind(error),
+            Self::Storage(error) => storage_kind(error),
+            Self::Stream(error) => stream_kind(error),
+            Self::Cancelled => ErrorKind::Cancelled,
+        }
+    }
+}
+
+impl From<&RuntimeError> for RpcError {
+    fn from(error: &RuntimeError) -> Self {
+        let rpc = Self::new(error.kind(), error.to_string());
+        match error {
+            RuntimeError::Params(ParamError::NoCommonVersion { .. }) => {
+                rpc.with_detail(json!({ "protocol": PROTOCOL_VERSIONS }))
+            }
+            RuntimeError::UnknownModel { installed, .. } => {
+                rpc.with_detail(json!({ "installed": installed }))
+            }
+            RuntimeError::Engine(EngineError::NotEnoughMemory {
+                needed_bytes,
+                limit_bytes,
+                n_ctx,
+            }) => rpc.with_detail(json!({
+                "needed_bytes": needed_bytes,
+                "limit_bytes": limit_bytes,
+                "n_ctx": n_ctx,
+            })),
+            RuntimeError::Engine(EngineError::ContextOverflow { needed, n_ctx }) => {
+                rpc.with_detail(json!({ "needed_tokens": needed, "n_ctx": n_ctx }))
+            }
+            RuntimeError::Storage(StorageError::Full {
+                needed_bytes,
+                usage,
+            }) => rpc.with_detail(json!({
+                "needed_bytes": needed_bytes,
+                "usage_bytes": usage.usage_bytes,
+                "quota_bytes": usage.quota_bytes,
+            })),
+            RuntimeError::Stream(StreamError::Status { status, .. }) => {
+                rpc.with_detail(json!({ "status": status }))
+            }
+            _ => rpc,
+        }
+    }
+}
+
+fn import_kind(error: &ImportError) -> ErrorKind {
+    match error {
+        ImportError::NoSource
+        | ImportError::TwoSources
+        | ImportError::NoId { .. }
+        | ImportError::Exists { .. }
+        | ImportError::Builtin { .. }
+        | ImportError::TooLarge { .. } => ErrorKind::InvalidRequest,
+        ImportError::Running { .. } => ErrorKind::Busy,
+        ImportError::TemplateRefuses { .. } => ErrorKind::UnsupportedModel,
+        ImportError::WrongHash { .. } => ErrorKind::CorruptModel,
+    }
+}
+
+fn storage_kind(error: &StorageError) -> ErrorKind {
+    match error {
+        StorageError::NotFound { .. } => ErrorKind::ModelNotInstalled,
+        StorageError::Busy { .. } => ErrorKind::StorageBusy,
+        StorageError::Full { .. } => ErrorKind::QuotaExceeded,
+        StorageError::Failed { .. } => ErrorKind::StorageFailed,
+    }
+}
+
+fn stream_kind(error: &StreamError) -> ErrorKind {
+    match error {
+        StreamError::ForeignOrigin { .. } | StreamError::InvalidUrl { .. } => {
+            ErrorKind::InvalidRequest
+        }
+        StreamError::Status { .. } | StreamError::Network { .. } => ErrorKind::Network,
+        StreamError::File { .. } => ErrorKind::StorageFailed,
+    }
+}
+
+fn engine_kind(error: &EngineError) -> ErrorKind {
+    match error {
+        EngineError::Gguf(error) => gguf_kind(error),
+        EngineError::Tokenizer(error) => tokenizer_kind(error),
+        EngineError::Template(error) => template_kind(error),
+        EngineError::Model(error) => model_kind(error),
+        EngineError::Sampler(error) => sampler_kind(error),
+        EngineError::KvOutOfMemory(_) | EngineError::NotEnoughMemory { .. } => {
+            ErrorKind::OutOfMemory
+        }
+        EngineError::ContextOverflow { .. } | EngineError::InvalidOption { .. } => {
+            ErrorKind::InvalidRequest
+        }
+        // The model's own template and tokenizer made these prompts.
+        EngineError::EmptyPrompt | EngineError::UnknownToken { .. } => ErrorKind::CorruptModel,
+        EngineError::Threads(_) => ErrorKind::Internal,
+    }
+}
+
+fn gguf_kind(error: &GgufError) -> ErrorKind {
+    match error {
+        GgufError::Io { .. } => ErrorKind::StorageFailed,
+        GgufError::BigEndian
+        | GgufError::UnsupportedVersion { .. }
+        | GgufError::UnknownTensorType { .. } => ErrorKind::UnsupportedModel,
+        GgufError::NotGguf { .. }
+        | GgufError::Truncated { .. }
+        | GgufError::TooLarge { .. }
+        | GgufError::InvalidUtf8 { .. }
+        | GgufError::UnknownValueType { .. }
+        | GgufError::InvalidBool { .. }
+        | GgufError::DuplicateKey { .. }
+        | GgufError::DuplicateTensor { .. }
+        | GgufError::InvalidAlignment { .. }
+        | GgufError::DimensionCount { .. }
+        | GgufError::ZeroDimension { .. }
+        | GgufError::DimensionOverflow { .. }
+        | GgufError::RowNotBlocked { .. }
+        | GgufError::TensorMisaligned { .. }
+        | GgufError::TensorOutOfFile { .. }
+        | GgufError::TensorsOverlap { .. }
+        | GgufError::MissingKey { .. }
+        | GgufError::WrongType { .. } => ErrorKind::CorruptModel,
+    }
+}
+
+fn tokenizer_kind(error: &TokenizerError) -> ErrorKind {
+    match error {
+        TokenizerError::Missing
+        | TokenizerError::Unsupported { .. }
+        | TokenizerError::UnknownPreTokenizer { .. } => ErrorKind::UnsupportedModel,
+        TokenizerError::EmptyVocabulary
+        | TokenizerError::LengthMismatch { .. }
+        | TokenizerError::NoTokenForByte { .. }
+        | TokenizerError::Bpe(_) => ErrorKind::CorruptModel,
+        TokenizerError::Gguf(error) => gguf_kind(error),
+    }
+}
+
+fn template_kind(error: &TemplateError) -> ErrorKind {
+    match error {
+        TemplateError::Missing => ErrorKind::UnsupportedModel,
+        // The template is sound and says that it can't take this conversation.
+        TemplateError::Refused(_) => ErrorKind::InvalidRequest,
+        TemplateError::TooLarge { .. }
+        | TemplateError::Syntax(_)
+        | TemplateError::TooExpensive
+        | TemplateError::Render(_) => ErrorKind::CorruptModel,
+        TemplateError::Gguf(error) => gguf_kind(error),
+    }
+}
+
+fn model_kind(error: &ModelError) -> ErrorKind {
+    match error {
+        ModelError::Gguf(error) => gguf_kind(error),
+        ModelError::Weight(error) => match error {
+            WeightError::UnsupportedQuantization { .. } => ErrorKind::UnsupportedModel,
+            WeightError::WrongShape { .. } => ErrorKind::CorruptModel,
+            WeightError::OutOfMemory { .. } => ErrorKind::OutOfMemory,
+            WeightError::Io { .. } => ErrorKind::StorageFailed,
+        },
+        ModelError::UnsupportedArchitecture { .. }
+        | ModelError::UnsupportedFeature { .. }
+        | ModelError::UnexpectedTensor { .. } => ErrorKind::UnsupportedModel,
+        ModelError::MissingTensor { .. }
+        | ModelError::OutOfRange { .. }
+        | ModelError::VocabularyMismatch { .. } => ErrorKind::CorruptModel,
+    }
+}
+
+fn sampler_kind(error: &SamplerError) -> ErrorKind {
+    match error {
+        SamplerError::OutOfRange { .. } => ErrorKind::InvalidRequest,
+        // Weights whose products leave the floats' range.
+        SamplerError::NotFinite { .. } | SamplerError::Empty => ErrorKind::CorruptModel,
+    }
+}

@@ -1,0 +1,329 @@
+//! `models.import`: bytes from outside become a stored model, or leave nothing behind.
+//!
+//! The way: check the id and the room, copy and hash into a file that nobody sees,
+//! check that the engine can run it, publish it in one step.
+
+use std::fmt::Write as _;
+use std::io;
+
+use nox_core::CancelToken;
+use nox_engine::gguf::Gguf;
+use nox_engine::template::{ChatMessage, ChatTemplate, RenderOptions, TemplateError};
+use nox_engine::{EngineError, LoadOptions, ModelLoader, ModelSource};
+use nox_protocol::{ModelInfo, ModelsImportResult, ProgressPhase};
+use sha2::{Digest, Sha256};
+
+use crate::catalogue::describe_gguf;
+use crate::connection::{Attachment, Call};
+use crate::error::{ImportError, RuntimeError};
+use crate::loader::{Engine, or_cancelled};
+use crate::model_id::ModelId;
+use crate::params::Params;
+use crate::platform::{ByteStream, ModelWriter, Platform, StorageError};
+use crate::progress::Meter;
+use crate::queue::Turn;
+use crate::runtime::Shared;
+
+/// No model that a device like this can run is larger.
+const MAX_MODEL_BYTES: u64 = 64 << 30;
+
+/// Bytes that are hashed between two turns of the event loop.
+const HASH_CHUNK_BYTES: usize = 1 << 20;
+
+/// One import.
+pub(crate) struct ImportJob<'a> {
+    pub(crate) id: &'a ModelId,
+    pub(crate) bytes: Box<dyn ByteStream>,
+    /// In hexadecimal, where it is known.
+    pub(crate) expected_sha256: Option<&'a str>,
+    /// Whom to tell about progress.
+    pub(crate) call: Option<&'a Call>,
+    pub(crate) cancel: &'a CancelToken,
+}
+
+/// Where the bytes come from, before they are asked for.
+enum Origin {
+    Attached(Attachment),
+    Url(String),
+}
+
+impl Shared {
+    pub(crate) async fn models_import(
+        &self,
+        call: &Call,
+        params: &Params<'_>,
+        attachment: Option<Attachment>,
+    ) -> Result<ModelsImportResult, RuntimeError> {
+        let url = params.optional_str("url")?;
+        let replace = params.optional_bool("replace")?.unwrap_or(false);
+        let origin = match (attachment, url) {
+            (Some(attachment), None) => Origin::Attached(attachment),
+            (None, Some(url)) => Origin::Url(url.to_owned()),
+            (None, None) => return Err(ImportError::NoSource.into()),
+            (Some(_), Some(_)) => return Err(ImportError::TwoSources.into()),
+        };
+        let id = match params.optional_str("id")? {
+            Some(id) => ModelId::parse(id).map_err(crate::error::ParamError::from)?,
+            None => default_id(&origin)?,
+        };
+        or_cancelled(&call.cancel, self.builtin.ready()).await?;
+        self.check_id_is_free(&id, replace).await?;
+        let bytes = match origin {
+            Origin::Attached(attachment) => attachment.bytes,
+            Origin::Url(url) => or_cancelled(&call.cancel, self.platform.fetch(&url)).await??,
+        };
+        let (mut model, sha256) = self
+            .import(ImportJob {
+                id: &id,
+                bytes,
+                expected_sha256: None,
+                call: Some(call),
+                cancel: &call.cancel,
+            })
+            .await?;
+        model.loaded = self.loaded_id().as_ref() == Some(&id);
+        Ok(ModelsImportResult { model, sha256 })
+    }
+
+    async fn check_id_is_free(&self, id: &ModelId, replace: bool) -> Result<(), RuntimeError> {
+        if self.is_builtin(id) || id.as_str() == nox_core::DEFAULT_ALIAS {
+            return Err(ImportError::Builtin { id: id.clone() }.into());
+        }
+        let stored = self.store.list().await?;
+        if !replace && stored.iter().any(|model| model.id == *id) {
+            return Err(ImportError::Exists { id: id.clone() }.into());
+        }
+        Ok(())
+    }
+
+    /// Runs an import. Returns the model and the SHA-256 of its file.
+    ///
+    /// # Cancel safety
+    /// Raise the job's token rather than drop the future: a dropped one may leave a
+    /// temporary file until the next start.
+    pub(crate) async fn import(
+        &self,
+        mut job: ImportJob<'_>,
+    ) -> Result<(ModelInfo, String), RuntimeError> {
+        self.check_room(job.bytes.size_bytes()).await?;
+        let id = job.id.clone();
+        if !self.importing.borrow_mut().insert(id.clone()) {
+            return Err(ImportError::Running { id }.into());
+        }
+        let outcome = self.write_and_publish(&mut job).await;
+        self.importing.borrow_mut().remove(&id);
+        outcome
+    }
+
+    /// A refusal now is kinder than one after minutes of copying.
+    async fn check_room(&self, size_bytes: Option<u64>) -> Result<(), RuntimeError> {
+        let Some(needed_bytes) = size_bytes else {
+            return Ok(());
+        };
+        if needed_bytes > MAX_MODEL_BYTES {
+            return Err(ImportError::TooLarge {
+                found_bytes: needed_bytes,
+                cap_bytes: MAX_MODEL_BYTES,
+            }
+            .into());
+        }
+        let usage = self.store.usage().await?;
+        let free_bytes = usage
+            .quota_bytes
+            .map(|quota| quota.saturating_sub(usage.usage_bytes.unwrap_or(0)));
+        if free_bytes.is_some_and(|free_bytes| needed_bytes > free_bytes) {
+            return Err(StorageError::Full {
+                needed_bytes,
+                usage,
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    async fn write_and_publish(
+        &self,
+        job: &mut ImportJob<'_>,
+    ) -> Result<(ModelInfo, String), RuntimeError> {
+        let mut writer = self.store.create(job.id).await?;
+        let outcome = match self.fill(&mut *writer, job).await {
+            // A model in memory must not have its file changed under it.
+            Ok(facts) => self.free_from_memory(job.id).map(|engine| (facts, engine)),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok((facts, _engine)) => {
+                writer.publish().await?;
+                // The file is there whatever happens now, so nothing may fail any more.
+                self.catalogue.record(job.id, &facts.0);
+                Ok(facts)
+            }
+            Err(error) => {
+                writer.discard().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Unloads the model if it is loaded, and keeps the engine from loading it anew
+    /// while the result lives.
+    fn free_from_memory(&self, id: &ModelId) -> Result<Option<Turn<Engine>>, RuntimeError> {
+        if self.loaded_id().as_ref() != Some(id) {
+            return Ok(None);
+        }
+        let Some(mut engine) = self.engine.try_take() else {
+            return Err(RuntimeError::InUse { model: id.clone() });
+        };
+        self.unload(&mut engine);
+        Ok(Some(engine))
+    }
+
+    /// Copies, hashes and checks.
+    async fn fill(
+        &self,
+        writer: &mut dyn ModelWriter,
+        job: &mut ImportJob<'_>,
+    ) -> Result<(ModelInfo, String), RuntimeError> {
+        let sha256 = self.copy(writer, job).await?;
+        if let Some(expected) = job.expected_sha256
+            && !expected.eq_ignore_ascii_case(&sha256)
+        {
+            return Err(ImportError::WrongHash {
+                expected: expected.to_owned(),
+                found: sha256,
+            }
+            .into());
+        }
+        let source = writer.source();
+        let size_bytes = source.size_bytes();
+        let clock = &*self.platform;
+        let phase = ProgressPhase::Verifying;
+        let mut meter = Meter::new(job.call, clock, phase, Some(size_bytes));
+        self.platform.yield_now().await;
+        let gguf = check_runnable(source)?;
+        if job.cancel.is_cancelled() {
+            return Err(RuntimeError::Cancelled);
+        }
+        meter.tell(size_bytes);
+        let is_builtin = self.is_builtin(job.id);
+        let model = describe_gguf(&gguf, job.id, is_builtin).map_err(EngineError::from)?;
+        Ok((model, sha256))
+    }
+
+    /// Copies to the end and returns the SHA-256 of everything.
+    async fn copy(
+        &self,
+        writer: &mut dyn ModelWriter,
+        job: &mut ImportJob<'_>,
+    ) -> Result<String, RuntimeError> {
+        let clock = &*self.platform;
+        let total = job.bytes.size_bytes();
+        let mut meter = Meter::new(job.call, clock, ProgressPhase::Copying, total);
+        let mut hash = Sha256::new();
+        let mut n_bytes: u64 = 0;
+        while let Some(chunk) = or_cancelled(job.cancel, job.bytes.next()).await?? {
+            n_bytes = n_bytes.saturating_add(chunk.len() as u64);
+            if n_bytes > MAX_MODEL_BYTES {
+                return Err(ImportError::TooLarge {
+                    found_bytes: n_bytes,
+                    cap_bytes: MAX_MODEL_BYTES,
+                }
+                .into());
+            }
+            writer
+                .write(&chunk)
+                .await
+                .map_err(|error| needs(error, total))?;
+            hash.update(&chunk);
+            meter.tell(n_bytes);
+        }
+        Ok(hex(&hash.finalize()))
+    }
+}
+
+/// The whole size says more than the bytes that came so far.
+fn needs(error: StorageError, total: Option<u64>) -> StorageError {
+    match error {
+        StorageError::Full {
+            needed_bytes,
+            usage,
+        } => StorageError::Full {
+            needed_bytes: total.unwrap_or(needed_bytes).max(needed_bytes),
+            usage,
+        },
+        error => error,
+    }
+}
+
+fn default_id(origin: &Origin) -> Result<ModelId, ImportError> {
+    let name = match origin {
+        Origin::Attached(attachment) => attachment.name.as_deref().unwrap_or_default(),
+        Origin::Url(url) => url.split(['?', '#']).next().unwrap_or_default(),
+    };
+    ModelId::from_file_name(name).ok_or_else(|| ImportError::NoId {
+        name: name.chars().take(128).collect(),
+    })
+}
+
+/// Whether the engine will load this file and chat with it, as far as can be told
+/// without reading the weights.
+fn check_runnable(source: &dyn ModelSource) -> Result<Gguf, RuntimeError> {
+    let gguf = Gguf::read(source).map_err(EngineError::from)?;
+    // How much memory there is does not say whether the file is sound.
+    let options = LoadOptions {
+        memory_limit_bytes: Some(u64::MAX),
+        ..LoadOptions::default()
+    };
+    // The first step builds the tokenizer and reads no weights.
+    ModelLoader::new(source, options)?.step()?;
+    check_template(&gguf)?;
+    Ok(gguf)
+}
+
+/// Tries the shortest conversations, with and without a system message.
+fn check_template(gguf: &Gguf) -> Result<(), RuntimeError> {
+    let template = ChatTemplate::from_gguf(gguf).map_err(EngineError::from)?;
+    let options = RenderOptions {
+        add_generation_prompt: true,
+        now_unix_s: Some(0),
+        ..RenderOptions::default()
+    };
+    let user = ChatMessage::new("user", "hi");
+    let system = ChatMessage::new("system", "hi");
+    let refused = |messages: &[ChatMessage]| match template.render(messages, &options) {
+        Ok(_) => Ok(None),
+        Err(TemplateError::Refused(reason)) => Ok(Some(reason)),
+        Err(error) => Err(EngineError::from(error)),
+    };
+    match (refused(&[system, user.clone()])?, refused(&[user])?) {
+        (Some(_), Some(reason)) => Err(ImportError::TemplateRefuses { reason }.into()),
+        _ => Ok(()),
+    }
+}
+
+/// SHA-256 of a whole source, in hexadecimal.
+pub(crate) async fn hash_source(
+    source: &dyn ModelSource,
+    platform: &dyn Platform,
+) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; HASH_CHUNK_BYTES];
+    let mut offset = 0;
+    while offset < source.size_bytes() {
+        let left = source.size_bytes() - offset;
+        let n_bytes = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+        let piece = &mut chunk[..n_bytes];
+        source.read_at(offset, piece)?;
+        hash.update(&piece);
+        offset += n_bytes as u64;
+        platform.yield_now().await;
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,35 @@
+//! The runtime behind every door: a connection takes JSON-RPC frames, the method
+//! table answers them, and chats, models and storage are put together here.
+//!
+//! It knows no platform. Storage, time, the network and the event loop come in
+//! through [`Platform`] and [`ModelStore`]; how frames travel is the doors' matter.
+//! It is single-threaded: everything runs on the event loop that
+//! [`Platform::spawn`] stands for, and long work gives way to it between steps.
+
+mod backend;
+mod builtin;
+mod catalogue;
+mod chat;
+mod connection;
+mod error;
+mod import;
+mod loader;
+mod model_id;
+mod models;
+mod params;
+mod platform;
+mod progress;
+mod queue;
+mod runtime;
+mod status;
+pub mod store;
+
+pub use builtin::BuiltinModel;
+pub use connection::{Attachment, Connection};
+pub use error::{FrameError, ImportError, ParamError, RuntimeError};
+pub use model_id::{InvalidModelId, ModelId};
+pub use platform::{
+    ByteStream, ModelStore, ModelWriter, Platform, StorageError, StoreUsage, StoredModel,
+    StreamError,
+};
+pub use runtime::{Runtime, RuntimeOptions};

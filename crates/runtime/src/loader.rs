@@ -1,0 +1,181 @@
+//! The engine's turn-taking, and bringing a model into memory.
+
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+
+use futures::future::{Either, select};
+use nox_core::CancelToken;
+use nox_engine::gguf::Gguf;
+use nox_engine::{
+    Context, EngineError, KvType, LoadOptions, LoadStep, Model, ModelConfig, ModelLoader,
+    memory_estimate,
+};
+use nox_protocol::{LoadedModel, MemoryEstimate};
+
+use crate::error::RuntimeError;
+use crate::model_id::ModelId;
+use crate::platform::StorageError;
+use crate::queue::{Step, Turn};
+use crate::runtime::Shared;
+
+/// Calls that may wait for the engine; more are told that it is busy.
+const MAX_WAITING: usize = 16;
+
+/// The one engine of a runtime; whoever has it may load, unload and generate.
+#[derive(Default)]
+pub(crate) struct Engine {
+    pub(crate) loaded: Option<Loaded>,
+}
+
+/// A model in memory with its conversation.
+pub(crate) struct Loaded {
+    pub(crate) id: ModelId,
+    pub(crate) model: Box<Model>,
+    /// What the KV cache holds; a later prompt keeps the prefix that they share.
+    pub(crate) context: Context,
+}
+
+/// What is to be loaded.
+pub(crate) struct LoadSpec<'a> {
+    pub(crate) id: &'a ModelId,
+    /// By default whatever fits.
+    pub(crate) n_ctx: Option<u64>,
+}
+
+/// Waits for `future`, but not beyond a cancellation.
+///
+/// # Cancel safety
+/// That of `future`, which is dropped when the token is raised first.
+pub(crate) async fn or_cancelled<T>(
+    cancel: &CancelToken,
+    future: impl Future<Output = T>,
+) -> Result<T, RuntimeError> {
+    match select(pin!(cancel.cancelled()), pin!(future)).await {
+        Either::Left(_) => Err(RuntimeError::Cancelled),
+        Either::Right((output, _)) => Ok(output),
+    }
+}
+
+impl Shared {
+    /// Waits in line for the engine. While calls are ahead, `on_wait` is told how
+    /// many of them have ended, and how many there were.
+    pub(crate) async fn take_engine(
+        &self,
+        cancel: &CancelToken,
+        mut on_wait: impl FnMut(u64, u64),
+    ) -> Result<Turn<Engine>, RuntimeError> {
+        let entered = self.engine.enter(MAX_WAITING);
+        let mut place = entered.map_err(|_| RuntimeError::Busy {
+            n_waiting: MAX_WAITING,
+        })?;
+        let total = place.ahead();
+        let mut ahead = total;
+        if total > 0 {
+            on_wait(0, total as u64);
+        }
+        loop {
+            match or_cancelled(cancel, place.advance(ahead)).await? {
+                Step::Turn(turn) => return Ok(turn),
+                Step::Ahead(fewer) => {
+                    ahead = fewer;
+                    on_wait((total - fewer) as u64, total as u64);
+                }
+            }
+        }
+    }
+
+    /// Makes the model the one in memory. Returns how long that took; 0 when it was
+    /// there. The model that was there before makes room once this one's header has
+    /// been found in order.
+    pub(crate) async fn load(
+        &self,
+        engine: &mut Engine,
+        spec: &LoadSpec<'_>,
+        cancel: &CancelToken,
+        mut on_progress: impl FnMut(u64, u64),
+    ) -> Result<f64, RuntimeError> {
+        if engine
+            .loaded
+            .as_ref()
+            .is_some_and(|loaded| fits(loaded, spec))
+        {
+            return Ok(0.0);
+        }
+        let started_ms = self.platform.now_ms();
+        let source = self.store.open(spec.id).await.inspect_err(|error| {
+            // Another tab has removed it.
+            if matches!(error, StorageError::NotFound { .. }) {
+                self.catalogue.forget(spec.id);
+            }
+        })?;
+        let n_ctx = spec
+            .n_ctx
+            .map(|n_ctx| usize::try_from(n_ctx).unwrap_or(usize::MAX));
+        let options = LoadOptions {
+            n_ctx,
+            kv_type: KvType::default(),
+            lane: Some(Rc::clone(&self.options.lane)),
+            memory_limit_bytes: Some(self.options.memory_limit_bytes),
+        };
+        let gguf = Gguf::read(&source).map_err(EngineError::from)?;
+        let mut loader = ModelLoader::new(source, options)?;
+        let memory = estimate(&gguf, loader.n_ctx())?;
+        drop(gguf);
+        self.unload(engine);
+        let model = loop {
+            self.platform.yield_now().await;
+            if cancel.is_cancelled() {
+                return Err(RuntimeError::Cancelled);
+            }
+            match loader.step()? {
+                LoadStep::Progress {
+                    done_bytes,
+                    total_bytes,
+                } => on_progress(done_bytes, total_bytes),
+                LoadStep::Done(model) => break model,
+            }
+        };
+        *self.loaded.borrow_mut() = Some(LoadedModel {
+            id: spec.id.to_string(),
+            n_ctx: model.n_ctx() as u64,
+            n_past: 0,
+            lane: self.lane(),
+            memory,
+        });
+        engine.loaded = Some(Loaded {
+            id: spec.id.clone(),
+            context: model.new_context(),
+            model,
+        });
+        Ok(self.platform.now_ms() - started_ms)
+    }
+
+    pub(crate) fn unload(&self, engine: &mut Engine) {
+        engine.loaded = None;
+        *self.loaded.borrow_mut() = None;
+    }
+
+    /// Records how many tokens the KV cache holds.
+    pub(crate) fn note_n_past(&self, n_past: usize) {
+        if let Some(loaded) = &mut *self.loaded.borrow_mut() {
+            loaded.n_past = n_past as u64;
+        }
+    }
+}
+
+fn fits(loaded: &Loaded, spec: &LoadSpec<'_>) -> bool {
+    let n_ctx = loaded.model.n_ctx() as u64;
+    loaded.id == *spec.id && spec.n_ctx.is_none_or(|wanted| wanted == n_ctx)
+}
+
+fn estimate(gguf: &Gguf, n_ctx: usize) -> Result<MemoryEstimate, EngineError> {
+    let config = ModelConfig::from_gguf(gguf)?;
+    let estimate = memory_estimate(gguf, &config, n_ctx, KvType::default());
+    Ok(MemoryEstimate {
+        weights_bytes: estimate.weights_bytes,
+        kv_bytes: estimate.kv_bytes,
+        scratch_bytes: estimate.scratch_bytes,
+        total_bytes: estimate.total_bytes,
+    })
+}

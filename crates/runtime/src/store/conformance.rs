@@ -1,0 +1,136 @@
+//! What [`ModelStore`] promises, as tests for any implementation.
+
+use crate::model_id::ModelId;
+use crate::platform::{ModelStore, ModelWriter, StorageError};
+
+/// Checks an empty store.
+///
+/// # Panics
+/// It breaks a promise; the message says which.
+pub async fn check(store: &dyn ModelStore) {
+    assert_eq!(
+        ids(store).await,
+        [""; 0],
+        "the store must be empty to begin with"
+    );
+    a_published_file_is_there(store).await;
+    an_unpublished_file_is_not(store).await;
+    publishing_replaces(store).await;
+    two_writers_do_not_share_a_file(store).await;
+    removing_removes(store).await;
+}
+
+fn id(text: &str) -> ModelId {
+    ModelId::parse(text).expect("a valid id")
+}
+
+async fn ids(store: &dyn ModelStore) -> Vec<String> {
+    let models = store.list().await.expect("listing works");
+    let mut ids: Vec<String> = models
+        .into_iter()
+        .map(|model| model.id.to_string())
+        .collect();
+    ids.sort();
+    ids
+}
+
+async fn written(store: &dyn ModelStore, name: &str, pieces: &[&[u8]]) -> Box<dyn ModelWriter> {
+    let mut writer = store.create(&id(name)).await.expect("a file can be begun");
+    for piece in pieces {
+        writer.write(piece).await.expect("there is room");
+    }
+    writer
+}
+
+async fn content(store: &dyn ModelStore, name: &str) -> Vec<u8> {
+    let source = store.open(&id(name)).await.expect("a published file opens");
+    let n_bytes = usize::try_from(source.size_bytes()).expect("small");
+    let mut bytes = vec![0; n_bytes];
+    source
+        .read_at(0, &mut bytes)
+        .expect("a published file is readable");
+    let beyond = source.read_at(1, &mut bytes.clone());
+    assert!(beyond.is_err(), "reads beyond the end fail");
+    bytes
+}
+
+async fn a_published_file_is_there(store: &dyn ModelStore) {
+    let writer = written(store, "b.1", &[b"hello, ", b"world"]).await;
+    let mut piece = [0; 5];
+    assert_eq!(
+        writer.source().size_bytes(),
+        12,
+        "what is written can be read back"
+    );
+    writer
+        .source()
+        .read_at(7, &mut piece)
+        .expect("what is written can be read back");
+    assert_eq!(&piece, b"world");
+    writer.publish().await.expect("publishing works");
+    assert_eq!(content(store, "b.1").await, b"hello, world");
+    let models = store.list().await.expect("listing works");
+    assert_eq!(models[0].size_bytes, 12);
+    let usage = store.usage().await.expect("the room is known");
+    assert!(usage.usage_bytes.is_none_or(|bytes| bytes >= 12));
+}
+
+async fn an_unpublished_file_is_not(store: &dyn ModelStore) {
+    let writer = written(store, "c", &[b"half"]).await;
+    assert_eq!(ids(store).await, ["b.1"]);
+    let opened = store.open(&id("c")).await;
+    assert!(
+        matches!(opened, Err(StorageError::NotFound { .. })),
+        "unpublished files stay hidden"
+    );
+    writer.discard().await;
+    assert_eq!(ids(store).await, ["b.1"]);
+    // The id is free again.
+    written(store, "c", &[]).await.discard().await;
+}
+
+async fn publishing_replaces(store: &dyn ModelStore) {
+    let writer = written(store, "b.1", &[b"new"]).await;
+    assert_eq!(
+        content(store, "b.1").await,
+        b"hello, world",
+        "until then the old file is there"
+    );
+    writer.publish().await.expect("publishing works");
+    assert_eq!(content(store, "b.1").await, b"new");
+    let discarded = written(store, "b.1", &[b"newer"]).await;
+    discarded.discard().await;
+    assert_eq!(
+        content(store, "b.1").await,
+        b"new",
+        "discarding keeps the old file"
+    );
+}
+
+async fn two_writers_do_not_share_a_file(store: &dyn ModelStore) {
+    let first = written(store, "d", &[b"1"]).await;
+    let second = store.create(&id("d")).await;
+    assert!(
+        matches!(second, Err(StorageError::Busy { .. })),
+        "one writer at a time"
+    );
+    let other = written(store, "e", &[b"2"]).await;
+    first.publish().await.expect("publishing works");
+    other.discard().await;
+    assert_eq!(ids(store).await, ["b.1", "d"]);
+}
+
+async fn removing_removes(store: &dyn ModelStore) {
+    for name in ["b.1", "d"] {
+        store
+            .remove(&id(name))
+            .await
+            .expect("a published file can be removed");
+        let again = store.remove(&id(name)).await;
+        assert!(
+            matches!(again, Err(StorageError::NotFound { .. })),
+            "gone is gone"
+        );
+    }
+    assert_eq!(ids(store).await, [""; 0]);
+}

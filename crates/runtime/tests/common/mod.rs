@@ -1,0 +1,425 @@
+//! A host and a platform for tests: a runtime on a local task pool, frames in and
+//! out, storage that can be made to fail.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "every test file has its own copy, uses a part of it, and may fail"
+)]
+
+pub mod faults;
+pub mod gguf;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures::future::{LocalBoxFuture, poll_fn};
+use futures::stream::FuturesUnordered;
+use futures::task::noop_waker_ref;
+use futures::{FutureExt, StreamExt};
+use nox_core::Clock;
+use nox_engine::CpuLane;
+use nox_protocol::{
+    BuildInfo, ErrorKind, HandleChatResult, Id, Notification, Response, ResponseOutcome, RpcError,
+    RuntimeFrame,
+};
+use nox_runtime::store::MemoryStore;
+use nox_runtime::{
+    Attachment, BuiltinModel, ByteStream, Connection, ModelId, ModelStore, Platform, Runtime,
+    RuntimeOptions, StreamError,
+};
+use serde_json::{Value, json};
+
+use gguf::TinyModel;
+
+/// The address of the built-in model's file.
+pub const BUILTIN_URL: &str = "http://here/models/nox-builtin.gguf";
+
+pub struct TestPlatform {
+    /// Tasks that have not been polled yet.
+    spawned: RefCell<Vec<LocalBoxFuture<'static, ()>>>,
+    started: Instant,
+    /// What addresses answer; any other one is missing.
+    pub files: RefCell<HashMap<String, Rc<Vec<u8>>>>,
+    random: Cell<u64>,
+    /// Counts the turns of the event loop.
+    turn: Cell<u64>,
+}
+
+impl Clock for TestPlatform {
+    fn now_ms(&self) -> f64 {
+        self.started.elapsed().as_secs_f64() * 1000.0
+    }
+
+    fn local_unix_seconds(&self) -> i64 {
+        1_700_000_000
+    }
+}
+
+impl Platform for TestPlatform {
+    fn spawn(&self, future: LocalBoxFuture<'static, ()>) {
+        self.spawned.borrow_mut().push(future);
+    }
+
+    fn yield_now(&self) -> LocalBoxFuture<'_, ()> {
+        let turn = self.turn.get();
+        poll_fn(move |context| {
+            if self.turn.get() == turn {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .boxed_local()
+    }
+
+    fn sleep_ms(&self, ms: f64) -> LocalBoxFuture<'_, ()> {
+        async move {
+            let end_ms = self.now_ms() + ms;
+            while self.now_ms() < end_ms {
+                self.yield_now().await;
+            }
+        }
+        .boxed_local()
+    }
+
+    fn random_u64(&self) -> u64 {
+        self.random.replace(self.random.get() + 1)
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        url: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Box<dyn ByteStream>, StreamError>> {
+        let found = self.files.borrow().get(url).cloned();
+        async move {
+            self.yield_now().await;
+            match found {
+                Some(bytes) => Ok(Box::new(Pieces::new(&bytes)) as Box<dyn ByteStream>),
+                None => Err(StreamError::Status {
+                    url: url.to_owned(),
+                    status: 404,
+                }),
+            }
+        }
+        .boxed_local()
+    }
+}
+
+/// Bytes in pieces of an odd size, with a pause before each.
+pub struct Pieces {
+    bytes: Vec<u8>,
+    at: usize,
+    /// Breaks off after so many bytes.
+    pub fails_at: Option<usize>,
+}
+
+impl Pieces {
+    pub fn new(bytes: &[u8]) -> Self {
+        Self {
+            bytes: bytes.to_vec(),
+            at: 0,
+            fails_at: None,
+        }
+    }
+
+    fn piece(&mut self) -> Result<Option<Vec<u8>>, StreamError> {
+        if self.fails_at.is_some_and(|fails_at| self.at >= fails_at) {
+            return Err(StreamError::Network {
+                reason: "the line is dead".to_owned(),
+            });
+        }
+        let end = (self.at + 10_007).min(self.bytes.len());
+        let piece = self.bytes[self.at..end].to_vec();
+        self.at = end;
+        Ok(Some(piece).filter(|piece| !piece.is_empty()))
+    }
+}
+
+impl ByteStream for Pieces {
+    fn size_bytes(&self) -> Option<u64> {
+        Some(self.bytes.len() as u64)
+    }
+
+    fn next(&mut self) -> LocalBoxFuture<'_, Result<Option<Vec<u8>>, StreamError>> {
+        let mut is_first = true;
+        poll_fn(move |context| {
+            if std::mem::take(&mut is_first) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(self.piece())
+        })
+        .boxed_local()
+    }
+}
+
+/// What a test may want to be different.
+pub struct Setup {
+    pub store: Rc<dyn ModelStore>,
+    pub memory_limit_bytes: u64,
+    /// The file at the built-in model's address.
+    pub builtin: Option<Vec<u8>>,
+    pub builtin_sha256: Option<String>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            store: Rc::new(MemoryStore::new()),
+            memory_limit_bytes: 1 << 30,
+            builtin: Some(TinyModel::default().bytes()),
+            builtin_sha256: None,
+        }
+    }
+}
+
+/// A host with a runtime of its own.
+pub struct Host {
+    tasks: RefCell<FuturesUnordered<LocalBoxFuture<'static, ()>>>,
+    pub platform: Rc<TestPlatform>,
+    pub runtime: Runtime,
+    connection: RefCell<Option<Connection>>,
+    frames: Rc<RefCell<Vec<RuntimeFrame>>>,
+    next_id: Cell<i64>,
+}
+
+impl Host {
+    /// A host that has not said hello.
+    pub fn new(setup: Setup) -> Self {
+        let platform = Rc::new(TestPlatform {
+            spawned: RefCell::default(),
+            started: Instant::now(),
+            files: RefCell::default(),
+            random: Cell::new(1),
+            turn: Cell::new(0),
+        });
+        if let Some(bytes) = setup.builtin {
+            let mut files = platform.files.borrow_mut();
+            files.insert(BUILTIN_URL.to_owned(), Rc::new(bytes));
+        }
+        let options = RuntimeOptions {
+            build: BuildInfo {
+                name: "native".to_owned(),
+                version: "0".to_owned(),
+                why: "a test".to_owned(),
+                skipped: Vec::new(),
+            },
+            lane: Rc::new(CpuLane::single_threaded()),
+            lane_why: "a test".to_owned(),
+            builtin: Some(BuiltinModel {
+                id: ModelId::parse("nox-builtin").unwrap(),
+                url: BUILTIN_URL.to_owned(),
+                sha256: setup.builtin_sha256,
+            }),
+            memory_limit_bytes: setup.memory_limit_bytes,
+        };
+        let runtime = Runtime::start(Rc::clone(&platform) as _, setup.store, options);
+        let frames: Rc<RefCell<Vec<RuntimeFrame>>> = Rc::default();
+        let outbox = Rc::clone(&frames);
+        let connection = runtime.connect(move |frame| outbox.borrow_mut().push(frame));
+        Self {
+            tasks: RefCell::default(),
+            platform,
+            runtime,
+            connection: RefCell::new(Some(connection)),
+            frames,
+            next_id: Cell::new(1000),
+        }
+    }
+
+    /// A host that has said hello.
+    pub fn greeted(setup: Setup) -> Self {
+        let host = Self::new(setup);
+        host.call("hello", &hello_params()).unwrap();
+        host
+    }
+
+    /// Sends a frame as it is.
+    pub fn send_frame(&self, frame: &Value) {
+        self.connection
+            .borrow()
+            .as_ref()
+            .unwrap()
+            .receive(frame, None);
+    }
+
+    pub fn send_text(&self, text: &str) {
+        self.connection
+            .borrow()
+            .as_ref()
+            .unwrap()
+            .receive_text(text);
+    }
+
+    /// Begins a call and returns its id.
+    pub fn begin(&self, method: &str, params: &Value) -> Id {
+        self.begin_with(method, params, None)
+    }
+
+    pub fn begin_with(&self, method: &str, params: &Value, attachment: Option<Attachment>) -> Id {
+        let id = self.next_id.replace(self.next_id.get() + 1);
+        let frame = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        let connection = self.connection.borrow();
+        connection.as_ref().unwrap().receive(&frame, attachment);
+        Id::Number(id)
+    }
+
+    pub fn cancel(&self, id: &Id) {
+        self.send_frame(&json!({"jsonrpc": "2.0", "method": "$/cancel", "params": {"id": id}}));
+    }
+
+    /// Gives every task about one turn, so that a test can act between any two steps.
+    pub fn step(&self) {
+        self.platform.turn.set(self.platform.turn.get() + 1);
+        let mut tasks = self.tasks.borrow_mut();
+        tasks.extend(self.platform.spawned.take());
+        let _ = tasks.poll_next_unpin(&mut Context::from_waker(noop_waker_ref()));
+    }
+
+    /// Lets tasks run until `is_reached` says so.
+    pub fn run_until(&self, mut is_reached: impl FnMut(&[RuntimeFrame]) -> bool) {
+        for _ in 0..2_000_000 {
+            if is_reached(&self.frames.borrow()) {
+                return;
+            }
+            self.step();
+        }
+        panic!(
+            "it does not happen; frames so far: {:#?}",
+            self.frames.borrow()
+        );
+    }
+
+    /// Waits for the end of a call.
+    pub fn end(&self, id: &Id) -> Result<Value, RpcError> {
+        self.run_until(|frames| response(frames, id).is_some());
+        let ended = response(&self.frames.borrow(), id);
+        match ended.unwrap().outcome {
+            ResponseOutcome::Result(result) => Ok(result),
+            ResponseOutcome::Error(error) => Err(error),
+        }
+    }
+
+    pub fn call(&self, method: &str, params: &Value) -> Result<Value, RpcError> {
+        self.end(&self.begin(method, params))
+    }
+
+    pub fn chat(&self, params: &Value) -> Result<HandleChatResult, RpcError> {
+        self.end_chat(&self.begin("handle_chat", params))
+    }
+
+    pub fn end_chat(&self, id: &Id) -> Result<HandleChatResult, RpcError> {
+        self.end(id)
+            .map(|result| serde_json::from_value(result).unwrap())
+    }
+
+    pub fn import(&self, params: &Value, name: &str, bytes: &[u8]) -> Result<Value, RpcError> {
+        self.end(&self.begin_import(params, name, Pieces::new(bytes)))
+    }
+
+    pub fn begin_import(&self, params: &Value, name: &str, bytes: Pieces) -> Id {
+        let attachment = Attachment {
+            name: Some(name.to_owned()),
+            bytes: Box::new(bytes),
+        };
+        self.begin_with("models.import", params, Some(attachment))
+    }
+
+    /// The ids that `models.list` names.
+    pub fn model_ids(&self) -> Vec<String> {
+        let list = self.call("models.list", &json!({})).unwrap();
+        let models = list["models"].as_array().unwrap();
+        models
+            .iter()
+            .map(|model| model["id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    pub fn disconnect(&self) {
+        self.connection.take();
+    }
+
+    /// Everything that has been sent, in order.
+    pub fn frames(&self) -> Vec<RuntimeFrame> {
+        self.frames.borrow().clone()
+    }
+
+    /// The params of a call's notifications of one kind.
+    pub fn notifications(&self, id: &Id, method: &str) -> Vec<Value> {
+        let frames = self.frames.borrow();
+        let params = frames.iter().filter_map(|frame| match frame {
+            RuntimeFrame::Notification(Notification {
+                method: found,
+                params,
+                ..
+            }) if found == method && params["id"] == json!(id) => Some(params.clone()),
+            _ => None,
+        });
+        params.collect()
+    }
+
+    /// The joined text of a call's deltas.
+    pub fn streamed_text(&self, id: &Id) -> String {
+        let deltas = self.notifications(id, "chat.delta");
+        deltas
+            .iter()
+            .map(|delta| delta["text"].as_str().unwrap())
+            .collect()
+    }
+}
+
+fn response(frames: &[RuntimeFrame], id: &Id) -> Option<Response> {
+    frames.iter().find_map(|frame| match frame {
+        RuntimeFrame::Response(response) if response.id.as_ref() == Some(id) => {
+            Some(response.clone())
+        }
+        _ => None,
+    })
+}
+
+pub fn has_notification(frames: &[RuntimeFrame], id: &Id, method: &str, phase: &str) -> bool {
+    frames.iter().any(|frame| match frame {
+        RuntimeFrame::Notification(notification) => {
+            notification.method == method
+                && notification.params["id"] == json!(id)
+                && (phase.is_empty() || notification.params["phase"] == phase)
+        }
+        RuntimeFrame::Response(_) => false,
+    })
+}
+
+pub fn hello_params() -> Value {
+    json!({"protocol": [1, 1], "host": {"name": "test", "version": "1"}})
+}
+
+/// A greedy chat with one message.
+pub fn say(text: &str, max_tokens: i64) -> Value {
+    json!({
+        "messages": [{"role": "user", "content": text}],
+        "temperature": 0,
+        "max_tokens": max_tokens,
+    })
+}
+
+/// Checks an error's kind, and that its text holds `text`.
+pub fn check_error<T: std::fmt::Debug>(
+    outcome: Result<T, RpcError>,
+    kind: ErrorKind,
+    text: &str,
+) -> RpcError {
+    let error = outcome.unwrap_err();
+    assert_eq!(error.data.kind, kind, "{error:?}");
+    assert_eq!(error.code, kind.code());
+    assert_eq!(error.data.retryable, kind.is_retryable());
+    assert!(
+        error.message.contains(text),
+        "{text:?} is not in {:?}",
+        error.message
+    );
+    error
+}

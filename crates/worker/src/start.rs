@@ -1,0 +1,93 @@
+//! What the worker's script calls.
+
+use std::rc::Rc;
+
+use nox_engine::CpuLane;
+use nox_protocol::BuildInfo;
+use nox_runtime::store::MemoryStore;
+use nox_runtime::{BuiltinModel, ModelId, ModelStore, Runtime, RuntimeOptions};
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+
+use crate::opfs::OpfsStore;
+use crate::options::{BuildOptions, StartOptions};
+use crate::platform::WebPlatform;
+use crate::threads::start_pool;
+use crate::{death, door, gloo_door};
+
+/// The built-in model's id in storage.
+const BUILTIN_ID: &str = "nox-builtin";
+
+/// Starts the runtime and opens its doors; see `StartOptions` for what it is told.
+/// Messages that came before must be dispatched again once this has ended.
+///
+/// # Errors
+/// This build can't run here, or the options are wrong; the text says why.
+#[wasm_bindgen]
+pub async fn start(options: JsValue) -> Result<(), JsValue> {
+    death::install_panic_hook();
+    let options = StartOptions::read(options).map_err(|text| js_sys::Error::new(&text))?;
+    let platform = Rc::new(WebPlatform::new()?);
+    let store = open_store().await;
+    let builtin = builtin(&options)?;
+    let memory_limit_bytes = options.memory_limit_bytes();
+    let started = start_pool(&options).await;
+    let BuildOptions { name, why, skipped } = options.build;
+    let lane_why = started.shortage.unwrap_or_else(|| why.clone());
+    let options = RuntimeOptions {
+        build: BuildInfo {
+            name,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            why,
+            skipped,
+        },
+        lane: Rc::new(CpuLane::new(started.pool)),
+        lane_why,
+        builtin: Some(builtin),
+        memory_limit_bytes,
+    };
+    let runtime = Runtime::start(platform, store, options);
+    // This order: gloo-worker must not see the frames of other hosts.
+    door::open(&runtime)?;
+    gloo_door::open(runtime);
+    Ok(())
+}
+
+/// What a pool thread's script calls with the number that it was sent: computes
+/// until the pool ends.
+#[wasm_bindgen]
+pub fn pool_worker_main(ptr: usize) {
+    nox_engine::pool::worker_main(ptr);
+}
+
+/// Puts OPFS through the tests that every model store must pass. It must be empty.
+#[cfg(feature = "conformance")]
+#[wasm_bindgen]
+pub async fn check_storage() -> Result<(), JsValue> {
+    death::install_panic_hook();
+    let store = OpfsStore::open()
+        .await
+        .map_err(|reason| js_sys::Error::new(&reason))?;
+    nox_runtime::store::conformance::check(&store).await;
+    Ok(())
+}
+
+/// OPFS, or memory where the browser gives none.
+async fn open_store() -> Rc<dyn ModelStore> {
+    match OpfsStore::open().await {
+        Ok(store) => Rc::new(store),
+        Err(reason) => {
+            let warning = format!("Models are kept in memory and lost on reload: {reason}.");
+            Rc::new(MemoryStore::new().with_warning(warning))
+        }
+    }
+}
+
+fn builtin(options: &StartOptions) -> Result<BuiltinModel, JsValue> {
+    let id = ModelId::parse(BUILTIN_ID).map_err(|error| js_sys::Error::new(&error.to_string()))?;
+    Ok(BuiltinModel {
+        id,
+        url: options.builtin_url.clone(),
+        sha256: options.builtin_sha256.clone(),
+    })
+}

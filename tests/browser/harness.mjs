@@ -1,0 +1,186 @@
+// What every browser test needs: the built site on a loopback port, a browser
+// with a profile of its own, and the worker's protocol spoken by hand.
+//
+// Environment: NOXICS_SITE (folder of the built site), NOXICS_SERVE (the
+// program that serves it, with its arguments), CHROMIUM.
+
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+
+export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+export const SITE = process.env.NOXICS_SITE ?? path.join(ROOT, 'dist/site');
+export const FIXTURES = process.env.NOXICS_FIXTURES ?? path.join(ROOT, '../shared/fixtures');
+export const BUILDS = ['simd', 'relaxed', 'threads'];
+
+/** A first reply may have to wait for download, compilation and load on a busy machine. */
+export const PATIENCE_MS = 90_000;
+
+const BROWSER_ARGS = [
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+/** Serves the site on a free port; `origin` says where. */
+export async function serve({ isolation = true } = {}) {
+  const [program, ...prefix] = (
+    process.env.NOXICS_SERVE ?? `${path.join(ROOT, 'target/debug/xtask')} serve`
+  ).split(' ');
+  const args = [...prefix, '--dir', SITE, '--port', '0', ...(isolation ? [] : ['--no-isolation'])];
+  const child = spawn(program, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] });
+  const origin = await new Promise((resolve, reject) => {
+    let text = '';
+    child.stdout.setEncoding('utf8');
+    child.stdout.on('data', (chunk) => {
+      text += chunk;
+      const found = /http:\/\/127\.0\.0\.1:\d+/.exec(text);
+      if (found) resolve(found[0]);
+    });
+    child.once('error', reject);
+    child.once('exit', (code) => reject(new Error(`the server ended with ${code}: ${text}`)));
+  });
+  let stopped;
+  return {
+    origin,
+    stop() {
+      stopped ??= new Promise((resolve) => {
+        if (child.exitCode !== null) return resolve();
+        child.once('exit', resolve);
+        child.kill();
+      });
+      return stopped;
+    },
+  };
+}
+
+/** A browser with an empty profile; storage and service workers live until `close`. */
+export async function launch({ args = [], ...options } = {}) {
+  const executablePath =
+    process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/google-chrome'].find(existsSync);
+  const profile = mkdtempSync(path.join(tmpdir(), 'noxics-browser-'));
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath,
+    headless: true,
+    chromiumSandbox: false,
+    args: [...BROWSER_ARGS, ...args],
+    ...options,
+  });
+  context.setDefaultTimeout(PATIENCE_MS);
+  return {
+    context,
+    async close() {
+      await context.close();
+      rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+    },
+  };
+}
+
+/** Opens the product's page and waits until it can be typed to. */
+export async function openPage(context, origin, query = '') {
+  const page = await context.newPage();
+  page.problems = [];
+  page.on('pageerror', (error) => page.problems.push(String(error)));
+  await page.goto(`${origin}/${query}`);
+  await page.getByTestId('composer').waitFor();
+  return page;
+}
+
+/** Types a message, sends it, and gives the finished reply's text and meta line. */
+export async function say(page, text) {
+  const before = await page.getByTestId('meta-line').count();
+  await page.getByTestId('composer').fill(text);
+  await page.getByTestId('composer').press('Enter');
+  await page.getByTestId('meta-line').nth(before).waitFor();
+  return {
+    reply: (await page.getByTestId('message-assistant').last().innerText()).trim(),
+    meta: (await page.getByTestId('meta-line').last().innerText()).trim(),
+  };
+}
+
+const BLANK = '/__blank__.html';
+
+/**
+ * An empty page of the site's origin that speaks to `runtime/worker.js` frame by
+ * frame. `nox` in the page has `post(frame)`, `frames`, `call(method, params)`,
+ * `until(predicate)` and `kill()`.
+ */
+export async function openRaw(context, origin, { query = '', isolated = true, hello = true } = {}) {
+  const page = await context.newPage();
+  const headers = isolated
+    ? {
+        'cross-origin-opener-policy': 'same-origin',
+        'cross-origin-embedder-policy': 'require-corp',
+      }
+    : {};
+  await page.route(`**${BLANK}`, (route) =>
+    route.fulfill({ contentType: 'text/html', headers, body: '<!doctype html><title>blank</title>' }),
+  );
+  await page.goto(`${origin}${BLANK}`);
+  await page.evaluate(installRawClient, { url: `${origin}/runtime/worker.js${query}`, patience: PATIENCE_MS });
+  if (hello) await page.evaluate(() => globalThis.nox.hello());
+  return page;
+}
+
+// Runs in the page.
+function installRawClient({ url, patience }) {
+  const frames = [];
+  const waiting = new Set();
+  let nextId = 1;
+  const worker = new Worker(url, { type: 'module' });
+  const settle = (frame) => {
+    frames.push(frame);
+    for (const check of [...waiting]) check();
+  };
+  worker.onmessage = ({ data }) => {
+    const frame = typeof data === 'string' ? { ...JSON.parse(data), asText: true } : data;
+    if (frame && typeof frame === 'object' && 'jsonrpc' in frame) settle(frame);
+  };
+  worker.onerror = (event) => settle({ jsonrpc: '2.0', method: '$/error-event', params: { message: event.message } });
+  const until = (predicate, what = String(predicate)) =>
+    new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        waiting.delete(check);
+        reject(new Error(`waited in vain for ${what}; frames: ${JSON.stringify(frames).slice(-2000)}`));
+      }, patience);
+      const check = () => {
+        const found = frames.find(predicate);
+        if (!found) return;
+        clearTimeout(timer);
+        waiting.delete(check);
+        resolve(found);
+      };
+      waiting.add(check);
+      check();
+    });
+  const nox = {
+    worker,
+    frames,
+    until,
+    post: (frame, transfer) => worker.postMessage(frame, transfer ?? []),
+    /** Gives the terminal frame, whatever it is. */
+    request(method, params, id = nextId++) {
+      worker.postMessage({ jsonrpc: '2.0', id, method, params });
+      return until((frame) => frame.id === id && ('result' in frame || 'error' in frame), `the end of ${method} ${id}`);
+    },
+    async call(method, params) {
+      const frame = await nox.request(method, params);
+      if (frame.error) throw new Error(`${method}: ${JSON.stringify(frame.error)}`);
+      return frame.result;
+    },
+    hello: () => nox.call('hello', { protocol: [1, 1], host: { name: 'browser-tests', version: '1' } }),
+    deltas: (id) => frames.filter((frame) => frame.method === 'chat.delta' && frame.params.id === id),
+    kill: () => worker.terminate(),
+  };
+  globalThis.nox = nox;
+}
+
+/** A chat call with greedy sampling, in the shape of `handle_chat`'s params. */
+export function greedy(text, extra = {}) {
+  return { messages: [{ role: 'user', content: text }], temperature: 0, ...extra };
+}

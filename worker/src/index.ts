@@ -1,0 +1,13 @@
+/**
+ * `@noxics/runtime`: Nox in a web worker, and the client that talks to it.
+ */
+
+export { ChatCall } from "./chat-call.js";
+export { createNox, NoxClient } from "./client.js";
+export type { CallableMethod, CallOptions, Models, NoxOptions, NoxState, RestartOptions } from "./client.js";
+export { NoxError } from "./errors.js";
+export type * from "./generated/protocol.js";
+export type { HeartbeatOptions } from "./heartbeat.js";
+export type { Connect, ConnectOptions, Subscription, Transport } from "./transport.js";
+export { BUILD_NAMES, WorkerTransport } from "./worker-transport.js";
+export type { BuildName, WorkerTransportOptions } from "./worker-transport.js";

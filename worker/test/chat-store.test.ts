@@ -1,0 +1,223 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+
+import { ChatStore } from "../src/chat-store.js";
+import type { ModelInfo } from "../src/generated/protocol.js";
+import { fakeRuntimes, settle } from "./fake-runtime.js";
+import type { FakeRuntime, Frame } from "./fake-runtime.js";
+
+const BUILTIN: ModelInfo = {
+  id: "nox-builtin",
+  name: "Nox",
+  architecture: "llama",
+  quantization: "Q8_0",
+  parameters: 4_000_000,
+  size_bytes: 5_000_000,
+  context_length: 512,
+  builtin: true,
+  loaded: false,
+};
+const OTHER: ModelInfo = { ...BUILTIN, id: "other", name: "Other", builtin: false };
+
+function say(runtime: FakeRuntime, id: number | undefined, text: string, finish_reason = "stop"): void {
+  runtime.post({ method: "chat.delta", params: { id, seq: 0, text } });
+  runtime.result(id, { message: { role: "assistant", content: text }, meta: { finish_reason } });
+}
+
+/** A store whose runtime has two models and leaves everything else to the test. */
+async function open(onFrame: (runtime: FakeRuntime, frame: Frame) => void, options = {}) {
+  const { runtimes, connect } = fakeRuntimes((runtime, frame) => {
+    if (frame.method === "models.list") runtime.result(frame.id, { models: [BUILTIN, OTHER] });
+    onFrame(runtime, frame);
+  });
+  const store = new ChatStore({ connect, restart: { delayMs: 0 }, ...options });
+  const unsubscribe = store.subscribe(() => undefined);
+  await settle();
+  const close = (): void => {
+    unsubscribe();
+    store.nox.close();
+  };
+  return { store, runtimes, close, snapshot: store.getSnapshot };
+}
+
+describe("a chat", () => {
+  test("sends the whole conversation with every turn", async () => {
+    const { store, runtimes, snapshot, close } = await open((runtime, { method, id }) => {
+      if (method === "handle_chat") say(runtime, id, "Hello!");
+    });
+    store.sendMessage(" hi ");
+    await settle();
+    store.sendMessage("and you?");
+    await settle();
+    assert.deepEqual(
+      snapshot().messages.map(({ role, text, status }) => [role, text, status]),
+      [
+        ["user", "hi", "done"],
+        ["assistant", "Hello!", "done"],
+        ["user", "and you?", "done"],
+        ["assistant", "Hello!", "done"],
+      ],
+    );
+    assert.deepEqual(runtimes[0]?.of("handle_chat")[1]?.params["messages"], [
+      { role: "user", content: "hi" },
+      { role: "assistant", content: "Hello!" },
+      { role: "user", content: "and you?" },
+    ]);
+    close();
+  });
+
+  test("takes the params that its owner wants for the model", async () => {
+    const params = (model: ModelInfo | null): object => (model?.builtin ? { temperature: 0 } : {});
+    const { store, runtimes, close } = await open(() => undefined, { params });
+    store.sendMessage("hi");
+    await settle();
+    const sent = runtimes[0]?.of("handle_chat")[0]?.params;
+    assert.deepEqual([sent?.["model"], sent?.["temperature"], sent?.["session"]], ["nox-builtin", 0, null]);
+    close();
+  });
+
+  test("keeps what was said when it is stopped", async () => {
+    const { store, snapshot, close } = await open((runtime, { method, params }) => {
+      if (method === "$/cancel") say(runtime, params["id"] as number, "half", "cancelled");
+    });
+    store.sendMessage("hi");
+    await settle();
+    assert.equal(snapshot().isGenerating, true);
+    store.stop();
+    await settle();
+    const last = snapshot().messages.at(-1);
+    assert.deepEqual(
+      [last?.text, last?.status, snapshot().isGenerating, snapshot().error],
+      ["half", "stopped", false, null],
+    );
+    close();
+  });
+
+  test("keeps what was said when the runtime dies, and asks again on retry", async () => {
+    const { store, runtimes, snapshot, close } = await open((runtime, { method, id }) => {
+      if (method !== "handle_chat") return;
+      if (runtime.instance === "run-1") runtime.post({ method: "chat.delta", params: { id, seq: 0, text: "ha" } });
+      else say(runtime, id, "whole");
+    });
+    store.sendMessage("hi");
+    await settle();
+    runtimes[0]?.crash("boom");
+    await settle();
+    assert.deepEqual(
+      [snapshot().messages.at(-1)?.text, snapshot().messages.at(-1)?.status, snapshot().error?.error.kind],
+      ["ha", "interrupted", "runtime_restarted"],
+    );
+    store.retry();
+    await store.nox.ready();
+    await settle();
+    assert.deepEqual(
+      snapshot().messages.map(({ text, status }) => [text, status]),
+      [
+        ["hi", "done"],
+        ["whole", "done"],
+      ],
+    );
+    assert.equal(snapshot().error, null);
+    close();
+  });
+
+  test("leaves a turn without a reply out of what the model is told", async () => {
+    let nCalls = 0;
+    const { store, runtimes, close } = await open((runtime, { method, id }) => {
+      if (method !== "handle_chat") return;
+      nCalls += 1;
+      const data = { kind: "out_of_memory", retryable: false };
+      if (nCalls === 1) runtime.post({ id, error: { code: -32006, message: "Too large.", data } });
+      else say(runtime, id, "fine");
+    });
+    store.sendMessage("first");
+    await settle();
+    store.sendMessage("second");
+    await settle();
+    assert.deepEqual(runtimes[0]?.of("handle_chat")[1]?.params["messages"], [{ role: "user", content: "second" }]);
+    close();
+  });
+
+  test("that is reset takes nothing of the old reply", async () => {
+    const { store, runtimes, snapshot, close } = await open(() => undefined);
+    store.sendMessage("hi");
+    await settle();
+    store.reset();
+    const call = runtimes[0]?.of("handle_chat")[0];
+    if (runtimes[0]) say(runtimes[0], call?.id, "late");
+    await settle();
+    assert.deepEqual([snapshot().messages, snapshot().isGenerating], [[], false]);
+    close();
+  });
+});
+
+test("a death while nothing goes on is told, and over with the next message", async () => {
+  const { store, runtimes, snapshot, close } = await open((runtime, { method, id }) => {
+    if (method === "handle_chat") say(runtime, id, "Hello!");
+  });
+  runtimes[0]?.crash("boom");
+  assert.deepEqual([snapshot().error?.during, snapshot().error?.error.kind], ["idle", "runtime_restarted"]);
+  await store.nox.ready();
+  store.sendMessage("hi");
+  await settle();
+  assert.deepEqual([snapshot().error, snapshot().messages.at(-1)?.text], [null, "Hello!"]);
+  close();
+});
+
+describe("models", () => {
+  test("one that can't be loaded is not chosen", async () => {
+    const { store, snapshot, close } = await open((runtime, { method, id }) => {
+      const data = { kind: "unsupported_model", retryable: false };
+      if (method === "models.load") runtime.post({ id, error: { code: -32004, message: "No.", data } });
+    });
+    await store.selectModel("other");
+    assert.deepEqual([snapshot().model, snapshot().error?.during, snapshot().transfer], ["nox-builtin", "load", null]);
+    close();
+  });
+
+  test("an imported one is chosen, with its progress on the way", async () => {
+    const shares: (number | null)[] = [];
+    const { store, snapshot, close } = await open((runtime, { method, id }) => {
+      if (method === "models.import") {
+        runtime.post({ method: "progress", params: { id, phase: "copying", done: 1, total: 4 } });
+        runtime.result(id, { model: OTHER, sha256: "00" });
+      } else if (method === "models.load") runtime.result(id, {});
+    });
+    store.subscribe(() => shares.push(store.getSnapshot().downloadProgress));
+    await store.importModel(new File(["GGUF"], "other.gguf"));
+    assert.ok(shares.includes(0.25));
+    assert.deepEqual([snapshot().model, snapshot().downloadProgress], ["other", null]);
+    close();
+  });
+
+  test("what failed before is forgotten with the next try", async () => {
+    let isBroken = true;
+    const { store, snapshot, close } = await open((runtime, { method, id }) => {
+      const data = { kind: "corrupt_model", retryable: false };
+      if (method === "models.load") runtime.result(id, {});
+      else if (method !== "models.import") return;
+      else if (isBroken) runtime.post({ id, error: { code: -32005, message: "No.", data } });
+      else runtime.result(id, { model: OTHER, sha256: "00" });
+    });
+    await store.importModel(new File(["oops"], "other.gguf"));
+    assert.equal(snapshot().error?.during, "import");
+    isBroken = false;
+    await store.importModel(new File(["GGUF"], "other.gguf"));
+    assert.equal(snapshot().error, null);
+    close();
+  });
+
+  test("an import that is cancelled is no failure", async () => {
+    const { store, snapshot, close } = await open((runtime, { method, params }) => {
+      if (method !== "$/cancel") return;
+      const data = { kind: "cancelled", retryable: false };
+      runtime.post({ id: params["id"], error: { code: -32015, message: "Cancelled.", data } });
+    });
+    const done = store.importModel(new File(["GGUF"], "other.gguf"));
+    await settle();
+    store.cancelTransfer();
+    await done;
+    assert.deepEqual([snapshot().transfer, snapshot().error, snapshot().model], [null, null, "nox-builtin"]);
+    close();
+  });
+});

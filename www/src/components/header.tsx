@@ -1,0 +1,88 @@
+import type { ModelInfo } from "@noxics/runtime";
+import type { UseNox } from "@noxics/runtime/react";
+
+import { formatBytes } from "../format";
+import { ModelsIcon, Moon, NewChatIcon, StatusIcon } from "./icons";
+
+interface HeaderProps {
+  chat: UseNox;
+  onNewChat: () => void;
+  onModels: () => void;
+  onStatus: () => void;
+}
+
+export function Header({ chat, onNewChat, onModels, onStatus }: HeaderProps) {
+  return (
+    <header className="header">
+      <div className="header-row">
+        <h1 className="brand">
+          <Moon />
+          <span className="brand-name">Nox</span>
+        </h1>
+        <ModelSelect chat={chat} />
+        <div className="header-buttons">
+          <button
+            type="button"
+            className="icon-button"
+            data-testid="models-open"
+            aria-label="Models"
+            title="Models"
+            onClick={onModels}
+          >
+            <ModelsIcon />
+          </button>
+          <button
+            type="button"
+            className="icon-button"
+            data-testid="status-open"
+            aria-label="Status"
+            title="Status"
+            onClick={onStatus}
+          >
+            <StatusIcon />
+          </button>
+          <button
+            type="button"
+            className="icon-button"
+            data-testid="new-chat"
+            aria-label="New chat"
+            title="New chat"
+            onClick={onNewChat}
+          >
+            <NewChatIcon />
+          </button>
+        </div>
+      </div>
+    </header>
+  );
+}
+
+function ModelSelect({ chat }: { chat: UseNox }) {
+  const { models, model, isGenerating, transfer } = chat;
+  return (
+    <select
+      className="model-select"
+      data-testid="model-select"
+      aria-label="Model"
+      value={model}
+      disabled={models.length === 0 || isGenerating || transfer !== null}
+      onChange={({ currentTarget }) => void chat.selectModel(currentTarget.value)}
+    >
+      {models.length === 0 && <option value={model}>{waitingLabel(chat)}</option>}
+      {models.map((info) => (
+        <option key={info.id} value={info.id}>
+          {describeModel(info)}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+function waitingLabel({ state }: UseNox): string {
+  return state.kind === "starting" || state.kind === "restarting" ? "Starting…" : "No model yet";
+}
+
+/** Name, quantisation, size. */
+function describeModel({ name, quantization, size_bytes }: ModelInfo): string {
+  return `${name} · ${quantization} · ${formatBytes(size_bytes)}`;
+}

@@ -1,0 +1,157 @@
+import type { StatusResult, StorageEstimateResult, StorageKind } from "@noxics/runtime";
+import type { UseNox } from "@noxics/runtime/react";
+import { useEffect, useState, useSyncExternalStore } from "react";
+import type { ReactNode } from "react";
+
+import { formatBytes, formatDuration } from "../format";
+import { offlineState, subscribeOffline } from "../offline";
+import { Dialog } from "./dialog";
+
+interface StatusDialogProps {
+  chat: UseNox;
+  onClose: () => void;
+}
+
+const STORAGE_NAMES: Record<StorageKind, string> = {
+  opfs: "This browser’s private file system",
+  files: "Files",
+  memory: "Memory, until this page closes",
+};
+
+/** What runs here, and why. */
+export function StatusDialog({ chat, onClose }: StatusDialogProps) {
+  const { state } = chat;
+  const status = useAnswer(() => chat.nox.status());
+  const storage = useAnswer(() => chat.nox.storageEstimate());
+  const offline = useSyncExternalStore(subscribeOffline, offlineState);
+  const hello = state.kind === "ready" ? state.hello : null;
+  return (
+    <Dialog title="Status" testId="status-dialog" onClose={onClose}>
+      <dl className="facts">
+        <Fact name="Nox">{describeState(chat)}</Fact>
+        {status && <RuntimeFacts status={status} />}
+        {status?.model && <ModelFacts model={status.model} />}
+        {storage && (
+          <StorageFacts storage={storage} kind={status?.storage.kind ?? "memory"} warning={status?.storage.warning} />
+        )}
+        <Fact name="Without a server">{offline.isReady ? "This page starts without it" : "Not kept yet"}</Fact>
+        <Fact name="Versions">
+          page {__PAGE_VERSION__}
+          {hello && ` · runtime ${hello.build.version} · protocol ${hello.protocol}`}
+        </Fact>
+      </dl>
+    </Dialog>
+  );
+}
+
+function RuntimeFacts({ status }: { status: StatusResult }) {
+  const { build, lane, threads, uptime_ms, completed_calls } = status;
+  return (
+    <>
+      <Fact name="Build">
+        <strong>{build.name}</strong>: {build.why}
+      </Fact>
+      {build.skipped.length > 0 && (
+        <Fact name="Not taken">
+          <ul>
+            {build.skipped.map(({ name, reason }) => (
+              <li key={name}>
+                <strong>{name}</strong>: {reason}
+              </li>
+            ))}
+          </ul>
+        </Fact>
+      )}
+      <Fact name="Lane">
+        {lane}, {threads === 1 ? "1 thread" : `${threads} threads`}
+      </Fact>
+      <Fact name="Running for">
+        {formatDuration(uptime_ms)}, {completed_calls === 1 ? "1 reply" : `${completed_calls} replies`}
+      </Fact>
+    </>
+  );
+}
+
+function ModelFacts({ model }: { model: NonNullable<StatusResult["model"]> }) {
+  const { memory } = model;
+  return (
+    <>
+      <Fact name="Model in memory">{model.id}</Fact>
+      <Fact name="Context">
+        n_ctx {model.n_ctx}, {model.n_past} in use
+      </Fact>
+      <Fact name="Memory">
+        {formatBytes(memory.total_bytes)}: weights {formatBytes(memory.weights_bytes)}, KV cache{" "}
+        {formatBytes(memory.kv_bytes)}, room to compute {formatBytes(memory.scratch_bytes)}
+      </Fact>
+    </>
+  );
+}
+
+interface StorageFactsProps {
+  storage: StorageEstimateResult;
+  kind: StorageKind;
+  warning: string | undefined;
+}
+
+function StorageFacts({ storage, kind, warning }: StorageFactsProps) {
+  const { models_bytes, usage_bytes, quota_bytes, persisted } = storage;
+  const isPersisted =
+    persisted === null ? "" : persisted ? ", kept until removed" : ", may be evicted when the disk is full";
+  return (
+    <>
+      <Fact name="Storage">
+        {STORAGE_NAMES[kind]}
+        {isPersisted}
+        {warning && <p>{warning}</p>}
+      </Fact>
+      <Fact name="Models on disk">
+        {formatBytes(models_bytes)}
+        {usage_bytes !== null &&
+          quota_bytes !== null &&
+          `; this site uses ${formatBytes(usage_bytes)} of ${formatBytes(quota_bytes)}`}
+      </Fact>
+    </>
+  );
+}
+
+function Fact({ name, children }: { name: string; children: ReactNode }) {
+  return (
+    <div className="fact-row">
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}
+
+function describeState({ state }: UseNox): string {
+  switch (state.kind) {
+    case "ready":
+      return "Ready";
+    case "starting":
+      return state.build === null ? "Starting" : `Starting the build ${state.build}`;
+    case "restarting":
+      return `Restarting: ${state.reason}`;
+    case "failed":
+      return state.error.message;
+    case "closed":
+      return "Closed";
+  }
+}
+
+/** The answer to a question asked once, when the component appears; `null` until then. */
+function useAnswer<T>(ask: () => Promise<T>): T | null {
+  const [answer, setAnswer] = useState<T | null>(null);
+  useEffect(() => {
+    let isGone = false;
+    // A runtime that can't answer shows as such in the first line.
+    ask().then(
+      (value) => isGone || setAnswer(value),
+      () => undefined,
+    );
+    return () => {
+      isGone = true;
+    };
+  }, []);
+  return answer;
+}
