@@ -10,7 +10,8 @@ export async function measure(job) {
   try {
     const hello = await call('hello', { protocol: [1, 1], host: { name: 'bench', version: '1' } });
     if (hello.build.name !== job.build) {
-      throw new Error(`${job.build} was asked for, ${hello.build.name} started: ${JSON.stringify(hello.build)}`);
+      const reason = hello.build.skipped.find(({ name }) => name === job.build)?.reason;
+      throw new Error(`${job.build} did not start: ${reason}`);
     }
     // The browser's profile keeps it: only the first page has to fetch it.
     if (!hello.models.some((model) => model.id === job.modelId)) {

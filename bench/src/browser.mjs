@@ -75,8 +75,9 @@ export async function measure(context, origin, job) {
     const running = page.evaluate(async (job) => (await import(`/bench/${job.engine}.js`)).measure(job), job);
     return await Promise.race([running, limit]);
   } catch (error) {
-    const lastWords = said.slice(-3).join(' | ');
-    throw new Error(`${error.message.split('\n')[0]}${lastWords ? ` (console: ${lastWords.slice(0, 500)})` : ''}`);
+    const what = error.message.split('\n')[0].replace('page.evaluate: Error: ', '');
+    const lastWords = said.slice(-3).join(' | ').slice(0, 300);
+    throw new Error(lastWords ? `${what} (console: ${lastWords})` : what);
   } finally {
     clearTimeout(timer);
     await page.close();

@@ -103,6 +103,67 @@ export async function say(page, text) {
   };
 }
 
+/** A tiny model of random weights: its greedy replies are nonsense of about a thousand tokens. */
+export const RAMBLER = path.join(ROOT, 'tests/models/tiny-random.gguf');
+
+/**
+ * Opens the page with a model that talks for long, so that there is a middle of
+ * a reply: the rambler, sampled greedily. `startedWorkers` lists the page's workers.
+ */
+export async function openRambling(context, origin) {
+  const page = await context.newPage();
+  await page.addInitScript(() => {
+    const RealWorker = globalThis.Worker;
+    globalThis.startedWorkers = [];
+    globalThis.Worker = class extends RealWorker {
+      constructor(...args) {
+        super(...args);
+        globalThis.startedWorkers.push(this);
+      }
+      postMessage(frame, ...rest) {
+        const isChat = frame?.method === 'handle_chat';
+        super.postMessage(isChat ? { ...frame, params: { ...frame.params, temperature: 0 } } : frame, ...rest);
+      }
+    };
+  });
+  await page.goto(origin);
+  await page.getByTestId('composer').waitFor();
+  await page.getByTestId('model-select').locator('option').first().waitFor({ state: 'attached' });
+  const options = page.getByTestId('model-select').locator('option[value="tiny-random"]');
+  if ((await options.count()) === 0) await page.getByTestId('import-input').setInputFiles(RAMBLER);
+  await options.waitFor({ state: 'attached' });
+  await page.waitForFunction(() => !document.querySelector('[data-testid="model-select"]').disabled);
+  await page.getByTestId('model-select').selectOption('tiny-random');
+  return page;
+}
+
+/**
+ * Sends a message, and as soon as the reply has begun presses stop (`stop`) or
+ * ends the worker as a crash would (`crash`). In the page, as a round trip to
+ * this process would take longer than some replies.
+ */
+export async function interruptReply(page, text, how) {
+  const n_replies = await page.getByTestId('message-assistant').count();
+  await page.getByTestId('composer').fill(text);
+  const interrupted = page.waitForFunction(
+    ([idx, action]) => {
+      const reply = document.querySelectorAll('[data-testid="message-assistant"]')[idx];
+      if (!(reply?.textContent.trim().length > 20)) return false;
+      if (action === 'stop') {
+        document.querySelector('[data-testid="stop"]').click();
+      } else {
+        const worker = globalThis.startedWorkers.at(-1);
+        worker.terminate();
+        worker.dispatchEvent(new ErrorEvent('error', { message: 'ended by the test' }));
+      }
+      return true;
+    },
+    [n_replies, how],
+  );
+  await page.getByTestId('composer').press('Enter');
+  await interrupted;
+}
+
 const BLANK = '/__blank__.html';
 
 /**

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { launch, openPage, say, serve } from './harness.mjs';
+import { interruptReply, launch, openPage, openRambling, say, serve } from './harness.mjs';
 
 describe('page', () => {
   let server;
@@ -47,20 +47,13 @@ describe('page', () => {
   });
 
   test('stop ends the reply and keeps what was said', async () => {
-    const page = await openPage(browser.context, server.origin);
-    await say(page, 'Hello');
-    await page.getByTestId('composer').fill('What runs where?');
-    await page.getByTestId('composer').press('Enter');
-    await page.waitForFunction(() => {
-      const replies = document.querySelectorAll('[data-testid="message-assistant"]');
-      return replies.length === 2 && replies[1].textContent.trim().length > 0;
-    });
-    await page.getByTestId('stop').click({ timeout: 5000 }).catch(() => {});
-    await page.getByTestId('meta-line').nth(1).waitFor();
-    const reply = await page.getByTestId('message-assistant').nth(1).innerText();
-    assert.ok(reply.trim().length > 0);
+    const page = await openRambling(browser.context, server.origin);
+    await interruptReply(page, 'What runs where?', 'stop');
+    await page.getByTestId('meta-line').waitFor();
+    const reply = await page.getByTestId('message-assistant').innerText();
+    assert.ok(reply.trim().length > 20);
+    assert.match(await page.getByTestId('message-assistant').last().locator('xpath=ancestor-or-self::*[@data-status][1]').innerText(), /stopped/i);
     await page.getByTestId('send').waitFor();
-    assert.match((await say(page, 'Who are you?')).reply, /nox/i);
     await page.close();
   });
 
@@ -83,33 +76,12 @@ describe('page', () => {
   });
 
   test('a worker killed in mid-reply is replaced, and the page says so', async () => {
-    const page = await browser.context.newPage();
-    // The page's own way to its worker, so that the test can end it as a crash would.
-    await page.addInitScript(() => {
-      const RealWorker = globalThis.Worker;
-      globalThis.startedWorkers = [];
-      globalThis.Worker = class extends RealWorker {
-        constructor(...args) {
-          super(...args);
-          globalThis.startedWorkers.push(this);
-        }
-      };
-    });
-    await page.goto(server.origin);
-    await page.getByTestId('composer').waitFor();
-    await say(page, 'Hello');
-    await page.getByTestId('composer').fill('What runs where?');
-    await page.getByTestId('composer').press('Enter');
-    await page.waitForFunction(() => {
-      const replies = document.querySelectorAll('[data-testid="message-assistant"]');
-      return replies.length === 2 && replies[1].textContent.trim().length > 0;
-    });
-    await page.evaluate(() => {
-      const worker = globalThis.startedWorkers.at(-1);
-      worker.terminate();
-      worker.dispatchEvent(new ErrorEvent('error', { message: 'terminated by the test' }));
-    });
+    const page = await openRambling(browser.context, server.origin);
+    await interruptReply(page, 'What runs where?', 'crash');
     await page.getByTestId('banner').filter({ hasText: /restart/i }).waitFor();
+    assert.ok((await page.getByTestId('message-assistant').innerText()).trim().length > 20);
+    await page.getByTestId('new-chat').click();
+    await page.getByTestId('model-select').selectOption({ index: 0 });
     assert.match((await say(page, 'Who are you?')).reply, /nox/i);
     assert.equal(await page.evaluate(() => globalThis.startedWorkers.length), 2);
     await page.close();

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { ROOT, greedy, launch, openRaw, serve } from './harness.mjs';
+import { RAMBLER, ROOT, greedy, launch, openRaw, serve } from './harness.mjs';
 
 const BUILTIN = path.join(ROOT, 'models/builtin/nox-builtin.gguf');
 
@@ -153,18 +153,24 @@ describe('runtime', () => {
   });
 
   test('cancel ends a reply within one token and keeps what was said', async () => {
-    const { result, deltas, afterCancel } = await page.evaluate(async (params) => {
+    const rambler = readFileSync(RAMBLER).toString('base64');
+    const { result, deltas, afterCancel } = await page.evaluate(async (base64) => {
       const { nox } = globalThis;
-      const ended = nox.request('handle_chat', { ...params, stream: true }, 'stop-me');
+      const file = new File([Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))], 'rambler.gguf');
+      await nox.call('models.import', { file });
+      const params = { model: 'rambler', messages: [{ role: 'user', content: 'Go on' }], temperature: 0, stream: true };
+      const ended = nox.request('handle_chat', params, 'stop-me');
       await nox.until((frame) => frame.method === 'chat.delta' && frame.params.id === 'stop-me');
       const sent = nox.deltas('stop-me').length;
       nox.post({ jsonrpc: '2.0', method: '$/cancel', params: { id: 'stop-me' } });
       const frame = await ended;
       const all = nox.deltas('stop-me').map((delta) => delta.params.text);
+      await nox.call('models.remove', { model: 'rambler' });
       return { result: frame.result, deltas: all, afterCancel: all.length - sent };
-    }, greedy('What runs where?', { temperature: 1, seed: 3, min_p: 0, top_k: 0, top_p: 1, stop: ['\u0000'] }));
+    }, rambler);
     assert.equal(result.meta.finish_reason, 'cancelled');
     assert.equal(deltas.join(''), result.message.content);
+    assert.ok(result.meta.usage.completion_tokens < 900, 'the reply ran to its end');
     assert.ok(afterCancel <= 2, `${afterCancel} deltas came after the cancel`);
   });
 

@@ -19,9 +19,9 @@ fn is_odd(id: u32) -> bool {
 }
 
 fn greedy(baseline: &mut Baseline, prompt: &[u32], count: usize) -> Vec<u32> {
-    let mut ids = vec![baseline.prefill(prompt).ok().unwrap()];
+    let mut ids = vec![baseline.prefill(prompt).expect("a prompt")];
     while ids.len() < count {
-        let next = baseline.decode(ids[ids.len() - 1]).ok().unwrap();
+        let next = baseline.decode(ids[ids.len() - 1]).expect("a token");
         ids.push(next);
     }
     ids
@@ -32,7 +32,7 @@ fn the_model_goes_on_for_ever_in_plain_text() {
     for quant in [Quant::Q4_0, Quant::Q8_0] {
         let mut file = Vec::new();
         write_model(&mut file, &SMALL, quant, 42).unwrap();
-        let mut baseline = Baseline::new(&file).ok().unwrap();
+        let mut baseline = Baseline::new(&file).expect("candle reads its own kind of file");
         let ids = greedy(&mut baseline, &[300, 1_000, 1_500], 40);
         assert!(!ids.iter().any(|&id| is_odd(id)), "{quant:?}: {ids:?}");
     }
@@ -42,7 +42,7 @@ fn the_model_goes_on_for_ever_in_plain_text() {
 fn a_prompt_starts_from_an_empty_cache() {
     let mut file = Vec::new();
     write_model(&mut file, &SMALL, Quant::Q8_0, 42).unwrap();
-    let mut baseline = Baseline::new(&file).ok().unwrap();
+    let mut baseline = Baseline::new(&file).expect("candle reads its own kind of file");
     let first = greedy(&mut baseline, &[300, 1_000, 1_500], 8);
     assert_eq!(greedy(&mut baseline, &[300, 1_000, 1_500], 8), first);
 }

@@ -17,7 +17,7 @@ const SMALL: Shape = Shape {
 
 fn model(quant: Quant, seed: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    write_model(&mut bytes, &SMALL, quant, seed).unwrap();
+    write_model(&mut bytes, &SMALL, quant, seed).expect("a vector takes everything");
     bytes
 }
 

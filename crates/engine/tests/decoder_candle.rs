@@ -1,4 +1,5 @@
 //! Logits against candle-transformers, whose models share no code with the decoder.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests too
 
 mod common;
 

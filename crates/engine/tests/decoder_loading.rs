@@ -1,4 +1,5 @@
 //! What loading accepts, refuses and promises.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests too
 
 mod common;
 mod tiny;

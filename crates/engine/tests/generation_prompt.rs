@@ -1,4 +1,5 @@
 //! Messages into prompts that fit the context.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests too
 
 mod common;
 mod tiny;

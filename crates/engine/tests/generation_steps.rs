@@ -1,4 +1,5 @@
 //! Replies step by step: text, ends, cancellation, reuse of what the context holds.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests too
 
 mod common;
 mod tiny;

@@ -1,4 +1,5 @@
 //! Logits and greedy text of small random models against what llama.cpp computes.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests too
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Block types and kernels against candle's, an independent implementation.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests too
 
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 use candle_core::{Device, Module, Tensor};

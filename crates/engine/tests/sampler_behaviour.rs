@@ -1,4 +1,5 @@
 //! What the sampler promises, seen from outside.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests too
 
 use nox_engine::sampler::{Pcg32, Sampler, SamplerError, SamplingParams, argmax};
 

@@ -16,9 +16,12 @@ import { ModelsDialog } from "./models-dialog";
 import { StatusDialog } from "./status-dialog";
 import { TransferStrip } from "./transfer-strip";
 
-/** The built-in model knows a few things by heart; chance would only spoil them. */
+/**
+ * The built-in model knows a few things by heart; chance would only spoil them.
+ * It is also the one that answers before the list of models has arrived.
+ */
 function paramsFor(model: ModelInfo | null): ChatParams {
-  return model?.builtin ? { temperature: 0 } : {};
+  return !model || model.builtin ? { temperature: 0 } : {};
 }
 
 export function App({ nox }: { nox: NoxClient }) {

@@ -67,8 +67,10 @@ pub(crate) trait SimpleBlock: Block {
     /// Whether there is an `m`.
     const HAS_MIN: bool;
 
-    fn d(&self) -> f32;
-    fn m(&self) -> f32;
+    /// The scale.
+    fn d(&self) -> f16;
+    /// The minimum.
+    fn m(&self) -> f16;
     /// The 32 integers before the offset, in the order of the elements.
     fn ints(&self) -> [i8; QK];
 }
@@ -92,7 +94,7 @@ pub(crate) trait SuperBlock: Block {
 
 fn dequantize_simple<B: SimpleBlock>(block: &B, out: &mut [f32]) {
     assert_eq!(out.len(), QK, "a block of {} elements", QK);
-    let (d, m) = (block.d(), block.m());
+    let (d, m) = (block.d().widen(), block.m().widen());
     for (out, q) in out.iter_mut().zip(block.ints()) {
         let value = d * (i32::from(q) - B::OFFSET) as f32;
         *out = if B::HAS_MIN { value + m } else { value };
@@ -270,12 +272,12 @@ macro_rules! simple_block {
             const HAS_MIN: bool = $has_min;
 
             #[inline(always)]
-            fn d(&self) -> f32 {
-                self.d.widen()
+            fn d(&self) -> f16 {
+                self.d
             }
 
             #[inline(always)]
-            fn m(&self) -> f32 {
+            fn m(&self) -> f16 {
                 let $this = self;
                 let _ = $this;
                 $m
@@ -290,11 +292,11 @@ macro_rules! simple_block {
     };
 }
 
-simple_block!(BlockQ4_0, offset 8, signed false, min false, |b| m 0.0, ints nibbles(&b.qs));
-simple_block!(BlockQ4_1, offset 0, signed false, min true, |b| m b.m.widen(), ints nibbles(&b.qs));
-simple_block!(BlockQ5_0, offset 16, signed false, min false, |b| m 0.0, ints nibbles_and_fifth_bits(&b.qs, b.qh));
-simple_block!(BlockQ5_1, offset 0, signed false, min true, |b| m b.m.widen(), ints nibbles_and_fifth_bits(&b.qs, b.qh));
-simple_block!(BlockQ8_0, offset 0, signed true, min false, |b| m 0.0, ints b.qs);
+simple_block!(BlockQ4_0, offset 8, signed false, min false, |b| m f16::ZERO, ints nibbles(&b.qs));
+simple_block!(BlockQ4_1, offset 0, signed false, min true, |b| m b.m, ints nibbles(&b.qs));
+simple_block!(BlockQ5_0, offset 16, signed false, min false, |b| m f16::ZERO, ints nibbles_and_fifth_bits(&b.qs, b.qh));
+simple_block!(BlockQ5_1, offset 0, signed false, min true, |b| m b.m, ints nibbles_and_fifth_bits(&b.qs, b.qh));
+simple_block!(BlockQ8_0, offset 0, signed true, min false, |b| m f16::ZERO, ints b.qs);
 
 /// Unpacks the eight 6-bit scales and minima of `Q4_K` and `Q5_K`.
 ///

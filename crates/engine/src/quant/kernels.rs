@@ -13,7 +13,7 @@ use std::ops::Range;
 use super::activations::{Activations, QuantizedRow};
 use super::blocks::*;
 use super::simd::Simd;
-use crate::math;
+use crate::math::{self, Float};
 
 /// How many tokens share the unpacking of a row.
 const TILE: usize = 4;
@@ -106,8 +106,8 @@ pub(crate) unsafe fn matmul_rows<B: Kernel>(
     assert_eq!(row_len * B::LEN, activations.n_cols());
     let blocks = &blocks[range.start * row_len..range.end * row_len];
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: AVX2 is there; the rest is the caller's promise.
+    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("f16c") {
+        // SAFETY: AVX2 and F16C are there; the rest is the caller's promise.
         return unsafe { tiles_avx2(blocks, row_len, activations, range.start, out) };
     }
     // SAFETY: the build has simd128; the rest is the caller's promise.
@@ -141,9 +141,9 @@ unsafe fn matmul_rows_scalar<B: Kernel>(
 }
 
 /// # Safety
-/// AVX2 is there; and as for [`Output::set`].
+/// AVX2 and F16C are there; and as for [`Output::set`].
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,f16c")]
 unsafe fn tiles_avx2<B: Kernel>(
     blocks: &[B],
     row_len: usize,
@@ -151,7 +151,7 @@ unsafe fn tiles_avx2<B: Kernel>(
     first_row: usize,
     out: Output,
 ) {
-    // SAFETY: this function is compiled for AVX2; the rest is the caller's promise.
+    // SAFETY: this function is compiled for AVX2 and F16C; the rest is the caller's promise.
     unsafe { tiles::<B, super::simd::Avx2>(blocks, row_len, activations, first_row, out) }
 }
 
@@ -197,7 +197,9 @@ unsafe fn tiles<B: Kernel, S: Simd>(
 /// What one block of 32 adds, given its exact integer sums.
 #[inline(always)]
 fn simple_value<B: SimpleBlock>(d: f32, m: f32, scale: f32, dot: i32, sum: i32) -> f32 {
-    let value = (d * scale) * (dot - B::OFFSET * sum) as f32;
+    // At most 2 · 16 · 32 · 127 in magnitude: `wrapping` only keeps checks out of the loop.
+    let dot = dot.wrapping_sub(B::OFFSET.wrapping_mul(sum));
+    let value = (d * scale) * dot as f32;
     if B::HAS_MIN {
         value + m * (scale * sum as f32)
     } else {
@@ -244,7 +246,8 @@ fn dot_simple_scalar<B: SimpleBlock>(row: &[B], x: QuantizedRow<'_>) -> f32 {
     let mut value = 0.0;
     for (b, block) in row.iter().enumerate() {
         let dot = integer_dot(&block.ints(), &x.qs[b * QK..][..QK]);
-        value += simple_value::<B>(block.d(), block.m(), x.scales[b], dot, x.sums[b]);
+        let (d, m) = (block.d().widen(), block.m().widen());
+        value += simple_value::<B>(d, m, x.scales[b], dot, x.sums[b]);
     }
     value
 }
@@ -326,8 +329,26 @@ unsafe fn dot_simple_simd<B: SimdSimple, S: Simd, const T: usize>(
                 quad[3].simd_ints::<S>(),
             ]
         };
-        let d = [quad[0].d(), quad[1].d(), quad[2].d(), quad[3].d()];
-        let m = [quad[0].m(), quad[1].m(), quad[2].m(), quad[3].m()];
+        // SAFETY: the caller's promise.
+        let (d, m) = unsafe {
+            let d = S::widen([
+                quad[0].d().to_bits(),
+                quad[1].d().to_bits(),
+                quad[2].d().to_bits(),
+                quad[3].d().to_bits(),
+            ]);
+            let m = if B::HAS_MIN {
+                S::widen([
+                    quad[0].m().to_bits(),
+                    quad[1].m().to_bits(),
+                    quad[2].m().to_bits(),
+                    quad[3].m().to_bits(),
+                ])
+            } else {
+                [0.0; 4]
+            };
+            (d, m)
+        };
         for t in 0..T {
             let y = &ys[t][b..b + 4];
             // SAFETY: the caller's promise.
@@ -340,9 +361,13 @@ unsafe fn dot_simple_simd<B: SimdSimple, S: Simd, const T: usize>(
                 ])
             };
             let (scale, x_sum) = (&scales[t][b..b + 4], &x_sums[t][b..b + 4]);
+            let mut four = [0f32; 4];
             for lane in 0..4 {
-                values[t] +=
+                four[lane] =
                     simple_value::<B>(d[lane], m[lane], scale[lane], dots[lane], x_sum[lane]);
+            }
+            for value in four {
+                values[t] += value;
             }
         }
         b += 4;
@@ -351,10 +376,11 @@ unsafe fn dot_simple_simd<B: SimdSimple, S: Simd, const T: usize>(
         let block = &row[b];
         // SAFETY: the caller's promise.
         let ints = unsafe { block.simd_ints::<S>() };
+        let (d, m) = (block.d().widen(), block.m().widen());
         for t in 0..T {
             // SAFETY: the caller's promise.
             let dot = unsafe { S::total(dot_block::<B, S>(ints, &ys[t][b])) };
-            values[t] += simple_value::<B>(block.d(), block.m(), scales[t][b], dot, x_sums[t][b]);
+            values[t] += simple_value::<B>(d, m, scales[t][b], dot, x_sums[t][b]);
         }
         b += 1;
     }

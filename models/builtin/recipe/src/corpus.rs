@@ -666,6 +666,7 @@ mod tests {
                 ("c".into(), "/help".into()),
                 ("a".into(), "1".into()),
                 ("b".into(), "2".into()),
+                ("words".into(), "one two".into()),
             ]);
             for _ in 0..3 {
                 let text = corpus.expand(template, &mut slots, rng);

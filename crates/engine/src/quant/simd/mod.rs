@@ -1,8 +1,9 @@
 //! The vector operations that the quantised kernels are written in.
 //!
 //! A kernel is generic over [`Simd`], so it exists once; an instruction set adds
-//! an implementation here. All operations are on integers and exact: which one
-//! runs cannot show in a result. Floats are left to plain Rust in the kernels.
+//! an implementation here. All operations are exact, on integers or widening
+//! halves: which one runs cannot show in a result. Arithmetic on floats is left to
+//! plain Rust in the kernels.
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
@@ -70,4 +71,7 @@ pub(crate) trait Simd: Copy {
 
     /// Four totals.
     unsafe fn totals(sums: [Self::Sums; 4]) -> [i32; 4];
+
+    /// Four IEEE halves, given by their bits, as f32.
+    unsafe fn widen(halves: [u16; 4]) -> [f32; 4];
 }

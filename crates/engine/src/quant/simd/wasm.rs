@@ -142,4 +142,28 @@ impl Simd for Simd128 {
             i32x4_extract_lane::<3>(four),
         ]
     }
+
+    #[inline(always)]
+    unsafe fn widen(halves: [u16; 4]) -> [f32; 4] {
+        // `math::f16_to_f32`, four at a time.
+        let [a, b, c, d] = halves.map(u32::from);
+        let bits = u32x4(a, b, c, d);
+        let magnitude = u32x4_shl(v128_and(bits, u32x4_splat(0x7fff)), 13);
+        let normal = u32x4_add(magnitude, u32x4_splat(112 << 23));
+        let smallest_normal = u32x4_splat(113 << 23);
+        let subnormal = f32x4_sub(u32x4_add(magnitude, smallest_normal), smallest_normal);
+        let is_subnormal = u32x4_lt(magnitude, u32x4_splat(0x0080_0000));
+        let is_infinite = u32x4_ge(magnitude, u32x4_splat(0x0f80_0000));
+        let sign = u32x4_shl(v128_and(bits, u32x4_splat(0x8000)), 16);
+        let wide = v128_or(
+            v128_bitselect(subnormal, normal, is_subnormal),
+            v128_or(v128_and(is_infinite, u32x4_splat(0x7f80_0000)), sign),
+        );
+        [
+            f32x4_extract_lane::<0>(wide),
+            f32x4_extract_lane::<1>(wide),
+            f32x4_extract_lane::<2>(wide),
+            f32x4_extract_lane::<3>(wide),
+        ]
+    }
 }

@@ -4,11 +4,11 @@ use std::arch::x86_64::*;
 
 use super::Simd;
 
-/// AVX2. Whoever calls its methods has found the feature at run time.
+/// AVX2 and F16C. Whoever calls its methods has found the features at run time.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
 
-// The intrinsics below are safe to call once AVX2 is known to be there, which is
+// The intrinsics below are safe to call once AVX2 and F16C are known to be there, which is
 // the contract of the trait's methods; loads go through references of the right size.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Avx2 {
@@ -130,6 +130,16 @@ impl Simd for Avx2 {
             let mut totals = [0; 4];
             _mm_storeu_si128(totals.as_mut_ptr().cast(), four);
             totals
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(halves: [u16; 4]) -> [f32; 4] {
+        unsafe {
+            let packed = _mm_loadl_epi64(halves.as_ptr().cast());
+            let mut wide = [0.0; 4];
+            _mm_storeu_ps(wide.as_mut_ptr(), _mm_cvtph_ps(packed));
+            wide
         }
     }
 }
