@@ -54,6 +54,8 @@ describe('page', () => {
     assert.ok(reply.trim().length > 20);
     assert.match(await page.getByTestId('message-assistant').last().locator('xpath=ancestor-or-self::*[@data-status][1]').innerText(), /stopped/i);
     await page.getByTestId('send').waitFor();
+    // The page remembers the choice for the tests to come.
+    await page.getByTestId('model-select').selectOption({ index: 0 });
     await page.close();
   });
 

@@ -76,8 +76,10 @@ fn clippy_wasm() -> Result<()> {
         .arg("--target-dir")
         .arg(project::target_dir().join("wasm/check"));
     let flags = [
-        "-Ctarget-feature=+simd128",
-        "--cfg=getrandom_backend=\"wasm_js\"",
+        "-C",
+        "target-feature=+simd128",
+        "--cfg",
+        "getrandom_backend=\"wasm_js\"",
     ];
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     process::run(cargo.args(["--", "-D", "warnings"]))
