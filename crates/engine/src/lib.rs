@@ -3,6 +3,7 @@
 mod context;
 mod decoder;
 mod error;
+mod f32x4;
 mod generate;
 pub mod gguf;
 pub mod lane;

@@ -8,24 +8,22 @@
 //! - there is no fused multiply-add;
 //! - `exp` is a polynomial of our own, sines and cosines come from `libm`.
 //!
-//! Everything is plain Rust over fixed-size arrays, which the compiler turns into
-//! vector code: there is no second version that could differ. This module knows
-//! neither tensors nor models.
+//! Vectors ([`F32x4`]) only spell out lanes that compute independently: there is no
+//! second version that could differ. This module knows neither tensors nor models.
+
+use crate::f32x4::F32x4;
 
 /// Partial sums of a float reduction.
 pub(crate) const N_LANES: usize = 16;
 
+/// The lanes of a reduction, four to a vector.
+pub(crate) type Lanes = [F32x4; N_LANES / 4];
+
 /// Adds up the lanes pairwise: halves first, down to one.
 #[inline(always)]
-pub(crate) fn fold(mut lanes: [f32; N_LANES]) -> f32 {
-    let mut half = N_LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+fn fold(lanes: Lanes) -> f32 {
+    let [a, b, c, d] = lanes;
+    a.add(c).add(b.add(d)).total()
 }
 
 /// A stored float type that widens exactly to f32.
@@ -34,12 +32,64 @@ pub(crate) trait Float: Copy + Send + Sync + 'static {
     fn widen(self) -> f32;
     /// The nearest value of this type, ties to even.
     fn narrow(value: f32) -> Self;
+
+    /// [`Self::widen`] for a lane each.
+    ///
+    /// # Safety
+    /// As for [`Halves`].
+    #[inline(always)]
+    unsafe fn widen_lanes<H: Halves>(values: &[Self; N_LANES]) -> Lanes {
+        widen_one_by_one(values)
+    }
+}
+
+#[inline(always)]
+fn widen_one_by_one<F: Float>(values: &[F; N_LANES]) -> Lanes {
+    let mut lanes = [F32x4::splat(0.0); N_LANES / 4];
+    for (lanes, values) in lanes.iter_mut().zip(values.as_chunks::<4>().0) {
+        *lanes = F32x4::new(values.map(F::widen));
+    }
+    lanes
+}
+
+/// How IEEE halves are widened many at a time. The result is exact, so which way
+/// is taken cannot show; compilers do not find a vector form of it by themselves.
+///
+/// # Safety
+/// Every method requires the processor that the implementation names.
+pub(crate) trait Halves: Copy {
+    /// Four halves from anywhere.
+    unsafe fn widen_4(bits: [u16; 4]) -> [f32; 4];
+
+    /// Halves that lie together.
+    unsafe fn widen_lanes(halves: &[half::f16; N_LANES]) -> Lanes;
+}
+
+/// One by one, on any processor.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+impl Halves for Portable {
+    #[inline(always)]
+    unsafe fn widen_4(bits: [u16; 4]) -> [f32; 4] {
+        bits.map(f16_to_f32)
+    }
+
+    #[inline(always)]
+    unsafe fn widen_lanes(halves: &[half::f16; N_LANES]) -> Lanes {
+        widen_one_by_one(halves)
+    }
 }
 
 impl Float for f32 {
     #[inline(always)]
     fn widen(self) -> f32 {
         self
+    }
+
+    #[inline(always)]
+    unsafe fn widen_lanes<H: Halves>(values: &[Self; N_LANES]) -> Lanes {
+        load_lanes(values)
     }
 
     #[inline(always)]
@@ -57,6 +107,12 @@ impl Float for half::f16 {
     #[inline(always)]
     fn narrow(value: f32) -> Self {
         Self::from_f32(value)
+    }
+
+    #[inline(always)]
+    unsafe fn widen_lanes<H: Halves>(values: &[Self; N_LANES]) -> Lanes {
+        // SAFETY: the caller's promise.
+        unsafe { H::widen_lanes(values) }
     }
 }
 
@@ -102,38 +158,83 @@ pub(crate) fn f16_to_f32(bits: u16) -> f32 {
 ///
 /// # Shape
 /// `row: [n]`, each of `xs: [n] f32`.
+///
+/// # Safety
+/// As for [`Halves`].
 #[inline(always)]
-pub(crate) fn dot<F: Float, const T: usize>(row: &[F], xs: [&[f32]; T]) -> [f32; T] {
-    let xs = xs.map(|x| &x[..row.len()]);
-    let mut sums = [[0f32; N_LANES]; T];
-    let n_whole = row.len() / N_LANES * N_LANES;
-    let mut start = 0;
-    while start < n_whole {
-        let mut widened = [0f32; N_LANES];
-        for (wide, value) in widened.iter_mut().zip(&row[start..start + N_LANES]) {
-            *wide = value.widen();
-        }
+pub(crate) unsafe fn dot<F: Float, H: Halves, const T: usize>(
+    row: &[F],
+    xs: [&[f32]; T],
+) -> [f32; T] {
+    let (chunks, rest) = row.as_chunks::<N_LANES>();
+    let mut x_chunks: [&[[f32; N_LANES]]; T] = [&[]; T];
+    for t in 0..T {
+        x_chunks[t] = &xs[t].as_chunks().0[..chunks.len()];
+    }
+    let mut sums = [[F32x4::splat(0.0); N_LANES / 4]; T];
+    for (i, chunk) in chunks.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        let wide = unsafe { F::widen_lanes::<H>(chunk) };
         for t in 0..T {
-            let x = &xs[t][start..start + N_LANES];
-            for lane in 0..N_LANES {
-                sums[t][lane] += widened[lane] * x[lane];
+            let x = load_lanes(&x_chunks[t][i]);
+            for k in 0..N_LANES / 4 {
+                sums[t][k] = sums[t][k].add(wide[k].mul(x[k]));
             }
         }
-        start += N_LANES;
     }
-    for (lane, i) in (n_whole..row.len()).enumerate() {
-        let value = row[i].widen();
-        for t in 0..T {
-            sums[t][lane] += value * xs[t][i];
-        }
+    let mut dots = [0f32; T];
+    for t in 0..T {
+        let x_rest = &xs[t][chunks.len() * N_LANES..];
+        dots[t] = fold(add_rest(sums[t], rest, x_rest));
     }
-    sums.map(fold)
+    dots
+}
+
+#[inline(always)]
+fn load_lanes(values: &[f32; N_LANES]) -> Lanes {
+    let [a, b, c, d] = values.as_chunks::<4>().0 else {
+        unreachable!("sixteen are four times four");
+    };
+    [a, b, c, d].map(F32x4::load)
+}
+
+/// Adds the products beyond the last whole chunk, a lane each.
+#[inline(always)]
+fn add_rest<F: Float>(mut sums: Lanes, rest: &[F], x_rest: &[f32]) -> Lanes {
+    if rest.is_empty() {
+        return sums;
+    }
+    let mut lanes = [[0f32; 4]; N_LANES / 4];
+    for (lanes, sums) in lanes.iter_mut().zip(sums) {
+        sums.store(lanes);
+    }
+    let products = rest.iter().zip(x_rest).map(|(value, x)| value.widen() * x);
+    for (lane, product) in lanes.as_flattened_mut().iter_mut().zip(products) {
+        *lane += product;
+    }
+    for (sums, lanes) in sums.iter_mut().zip(&lanes) {
+        *sums = F32x4::load(lanes);
+    }
+    sums
 }
 
 /// `out += weight * row`, element by element.
+///
+/// # Safety
+/// As for [`Halves`].
 #[inline(always)]
-pub(crate) fn add_scaled<F: Float>(out: &mut [f32], weight: f32, row: &[F]) {
-    for (out, value) in out.iter_mut().zip(row) {
+pub(crate) unsafe fn add_scaled<F: Float, H: Halves>(out: &mut [f32], weight: f32, row: &[F]) {
+    let (chunks, rest) = row.as_chunks::<N_LANES>();
+    let (outs, out_rest) = out.as_chunks_mut::<N_LANES>();
+    let weights = F32x4::splat(weight);
+    for (out, chunk) in outs.iter_mut().zip(chunks) {
+        // SAFETY: the caller's promise.
+        let wide = unsafe { F::widen_lanes::<H>(chunk) };
+        for (out, wide) in out.as_chunks_mut::<4>().0.iter_mut().zip(wide) {
+            F32x4::load(out).add(weights.mul(wide)).store(out);
+        }
+    }
+    for (out, value) in out_rest.iter_mut().zip(rest) {
         *out += weight * value.widen();
     }
 }
@@ -198,7 +299,7 @@ pub(crate) fn gelu_tanh(x: f32) -> f32 {
     0.5 * x * (1.0 + tanh(SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x)))
 }
 
-/// `out = x / rms(x) * weight`; `x` and `out` may be different lengths of nothing else.
+/// `out = x / rms(x) * weight`
 ///
 /// # Shape
 /// `x`, `weight`, `out: [n] f32`
@@ -292,6 +393,11 @@ mod tests {
         assert!(silu(f32::NAN).is_nan() && gelu_tanh(f32::NAN).is_nan());
     }
 
+    fn dot_portable<const T: usize>(row: &[f32], xs: [&[f32]; T]) -> [f32; T] {
+        // SAFETY: `Portable` asks for nothing.
+        unsafe { dot::<f32, Portable, T>(row, xs) }
+    }
+
     #[test]
     fn a_dot_product_does_not_depend_on_how_many_run_together() {
         for n in [1, 15, 16, 17, 64, 100] {
@@ -299,9 +405,12 @@ mod tests {
             let xs: Vec<Vec<f32>> = (0..4)
                 .map(|t| (0..n).map(|i| ((i + t) as f32 * 0.11).cos()).collect())
                 .collect();
-            let together = dot(&row, [&xs[0][..], &xs[1], &xs[2], &xs[3]]);
+            let together = dot_portable(&row, [&xs[0][..], &xs[1], &xs[2], &xs[3]]);
             for (t, x) in xs.iter().enumerate() {
-                assert_eq!(together[t].to_bits(), dot(&row, [&x[..]])[0].to_bits());
+                assert_eq!(
+                    together[t].to_bits(),
+                    dot_portable(&row, [&x[..]])[0].to_bits()
+                );
                 let expected: f64 = row.iter().zip(x).map(|(a, b)| f64::from(a * b)).sum();
                 assert!((f64::from(together[t]) - expected).abs() < 1e-4);
             }

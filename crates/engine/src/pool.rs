@@ -405,7 +405,7 @@ mod tests {
         for culprit in [0, 5, 8] {
             let run = || {
                 pool.run(9, &|range| {
-                    assert!(!range.contains(&culprit), "item {culprit}")
+                    assert!(!range.contains(&culprit), "item {culprit}");
                 });
             };
             let payload = catch_unwind(AssertUnwindSafe(run)).unwrap_err();

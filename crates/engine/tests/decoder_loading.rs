@@ -132,7 +132,8 @@ fn absurd_sizes_and_unsupported_features_are_refused() {
         model_error_of(&context),
         ModelError::OutOfRange { .. }
     ));
-    let cases: [(&str, fn(common::GgufWriter) -> common::GgufWriter); 5] = [
+    type Metadata = fn(common::GgufWriter) -> common::GgufWriter;
+    let cases: [(&str, Metadata); 5] = [
         ("llama.expert_count", |w| w.u32("llama.expert_count", 8)),
         ("llama.rope.scaling.type", |w| {
             w.str("llama.rope.scaling.type", "yarn")

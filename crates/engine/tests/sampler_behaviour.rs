@@ -123,12 +123,10 @@ fn a_seed_repeats_itself_and_another_differs() {
 
 #[test]
 fn random_numbers_are_those_of_the_reference_algorithm() {
-    // The reference generator seeded with state 42 and stream 54 differs in its
-    // increment only; these values pin ours.
+    // What the reference implementation's `pcg32_oneseq` gives for the seed 42.
     let mut rng = Pcg32::new(42);
     let first: Vec<u32> = (0..4).map(|_| rng.next_u32()).collect();
-    let mut again = Pcg32::new(42);
-    assert_eq!(first, (0..4).map(|_| again.next_u32()).collect::<Vec<_>>());
+    assert_eq!(first, [0xc2f5_7bd6, 0x6b07_c4a9, 0x72b7_b29b, 0x4421_5383]);
     let mean = (0..10_000).map(|_| rng.next_f32()).sum::<f32>() / 10_000.0;
     assert!((mean - 0.5).abs() < 0.02, "{mean}");
 }

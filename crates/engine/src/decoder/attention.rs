@@ -12,7 +12,11 @@ use std::ops::Range;
 
 use super::kv::{KvCache, PAGE, Pages};
 use crate::lane::Lane;
-use crate::math::{self, Float};
+use crate::math::{self, Float, Halves, Portable};
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use crate::quant::Simd128;
+#[cfg(target_arch = "x86_64")]
+use crate::quant::{Avx2, has_avx2};
 
 const BLOCK: usize = 64;
 const _: () = assert!(PAGE.is_multiple_of(BLOCK));
@@ -108,22 +112,32 @@ struct Query<'a> {
 impl Query<'_> {
     fn attend<F: Float>(&self, pages: &Pages<F>, out: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: AVX2 is there.
+        if has_avx2() {
+            // SAFETY: AVX2 and F16C are there.
             return unsafe { self.attend_avx2(pages, out) };
         }
-        self.attend_anywhere(pages, out);
+        // SAFETY: the build has simd128.
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        return unsafe { self.attend_with::<F, Simd128>(pages, out) };
+        // SAFETY: `Portable` asks for nothing.
+        #[allow(unreachable_code)]
+        unsafe {
+            self.attend_with::<F, Portable>(pages, out);
+        }
     }
 
     /// The same code, compiled for wider registers.
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
+    #[target_feature(enable = "avx2,f16c")]
     fn attend_avx2<F: Float>(&self, pages: &Pages<F>, out: &mut [f32]) {
-        self.attend_anywhere(pages, out);
+        // SAFETY: this function is compiled for AVX2 and F16C.
+        unsafe { self.attend_with::<F, Avx2>(pages, out) }
     }
 
+    /// # Safety
+    /// As for [`Halves`].
     #[inline(always)]
-    fn attend_anywhere<F: Float>(&self, pages: &Pages<F>, out: &mut [f32]) {
+    unsafe fn attend_with<F: Float, H: Halves>(&self, pages: &Pages<F>, out: &mut [f32]) {
         let head_dim = self.spec.head_dim;
         let (mut max, mut total) = (f32::NEG_INFINITY, 0f32);
         out.fill(0.0);
@@ -141,7 +155,8 @@ impl Query<'_> {
             let mut scores = [0f32; BLOCK];
             let mut block_max = f32::NEG_INFINITY;
             for (score, key) in scores.iter_mut().zip(keys.chunks_exact(head_dim)) {
-                let [dot] = math::dot(key, [self.q]);
+                // SAFETY: the caller's promise.
+                let [dot] = unsafe { math::dot::<F, H, 1>(key, [self.q]) };
                 *score = self.cap(dot * self.spec.scale);
                 block_max = block_max.max(*score);
             }
@@ -158,7 +173,8 @@ impl Query<'_> {
             }
             for (weight, value) in scores.iter().zip(values.chunks_exact(head_dim)) {
                 total += weight;
-                math::add_scaled(out, *weight, value);
+                // SAFETY: the caller's promise.
+                unsafe { math::add_scaled::<F, H>(out, *weight, value) };
             }
             start = end;
         }

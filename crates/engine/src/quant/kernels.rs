@@ -13,7 +13,7 @@ use std::ops::Range;
 use super::activations::{Activations, QuantizedRow};
 use super::blocks::*;
 use super::simd::Simd;
-use crate::math::{self, Float};
+use crate::math::{self, Float, Portable};
 
 /// How many tokens share the unpacking of a row.
 const TILE: usize = 4;
@@ -106,7 +106,7 @@ pub(crate) unsafe fn matmul_rows<B: Kernel>(
     assert_eq!(row_len * B::LEN, activations.n_cols());
     let blocks = &blocks[range.start * row_len..range.end * row_len];
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("f16c") {
+    if super::simd::has_avx2() {
         // SAFETY: AVX2 and F16C are there; the rest is the caller's promise.
         return unsafe { tiles_avx2(blocks, row_len, activations, range.start, out) };
     }
@@ -331,14 +331,14 @@ unsafe fn dot_simple_simd<B: SimdSimple, S: Simd, const T: usize>(
         };
         // SAFETY: the caller's promise.
         let (d, m) = unsafe {
-            let d = S::widen([
+            let d = S::widen_4([
                 quad[0].d().to_bits(),
                 quad[1].d().to_bits(),
                 quad[2].d().to_bits(),
                 quad[3].d().to_bits(),
             ]);
             let m = if B::HAS_MIN {
-                S::widen([
+                S::widen_4([
                     quad[0].m().to_bits(),
                     quad[1].m().to_bits(),
                     quad[2].m().to_bits(),
@@ -438,13 +438,15 @@ macro_rules! float_kernel {
             }
 
             fn dot_scalar(row: &[Self], x: &[f32]) -> f32 {
-                let [value] = math::dot(row, [x]);
+                // SAFETY: `Portable` asks for nothing.
+                let [value] = unsafe { math::dot::<Self, Portable, 1>(row, [x]) };
                 value
             }
 
             #[inline(always)]
             unsafe fn dot_simd<S: Simd, const T: usize>(row: &[Self], xs: [&[f32]; T]) -> [f32; T] {
-                math::dot(row, xs)
+                // SAFETY: the caller's promise.
+                unsafe { math::dot::<Self, S, T>(row, xs) }
             }
         }
     )+};

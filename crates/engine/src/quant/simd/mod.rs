@@ -5,6 +5,8 @@
 //! halves: which one runs cannot show in a result. Arithmetic on floats is left to
 //! plain Rust in the kernels.
 
+use crate::math::Halves;
+
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
 #[cfg(target_arch = "x86_64")]
@@ -13,14 +15,14 @@ mod x86;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) use wasm::Simd128;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::Avx2;
+pub(crate) use x86::{Avx2, has_avx2};
 
 /// Operations on 32 signed bytes at once and on partial sums of their products.
 ///
 /// # Safety
 /// Every method requires a processor with the instruction set that the
 /// implementation names, and to be inlined into a function compiled for it.
-pub(crate) trait Simd: Copy {
+pub(crate) trait Simd: Halves {
     /// 32 signed bytes.
     type Ints: Copy;
     /// i32 partial sums; only their total means something.
@@ -71,7 +73,4 @@ pub(crate) trait Simd: Copy {
 
     /// Four totals.
     unsafe fn totals(sums: [Self::Sums; 4]) -> [i32; 4];
-
-    /// Four IEEE halves, given by their bits, as f32.
-    unsafe fn widen(halves: [u16; 4]) -> [f32; 4];
 }

@@ -3,7 +3,11 @@
 
 use core::arch::wasm32::*;
 
+use half::f16;
+
 use super::Simd;
+use crate::f32x4::F32x4;
+use crate::math::{Halves, Lanes, N_LANES};
 
 /// simd128, and `relaxed-simd` if the build was made with it.
 #[derive(Clone, Copy)]
@@ -142,28 +146,47 @@ impl Simd for Simd128 {
             i32x4_extract_lane::<3>(four),
         ]
     }
+}
 
+/// [`crate::math::f16_to_f32`] for the bits in four u32 lanes.
+#[inline(always)]
+fn widen(bits: v128) -> v128 {
+    let magnitude = u32x4_shl(v128_and(bits, u32x4_splat(0x7fff)), 13);
+    let normal = u32x4_add(magnitude, u32x4_splat(112 << 23));
+    let smallest_normal = u32x4_splat(113 << 23);
+    let subnormal = f32x4_sub(u32x4_add(magnitude, smallest_normal), smallest_normal);
+    let is_subnormal = u32x4_lt(magnitude, u32x4_splat(0x0080_0000));
+    let is_infinite = u32x4_ge(magnitude, u32x4_splat(0x0f80_0000));
+    let sign = u32x4_shl(v128_and(bits, u32x4_splat(0x8000)), 16);
+    v128_or(
+        v128_bitselect(subnormal, normal, is_subnormal),
+        v128_or(v128_and(is_infinite, u32x4_splat(0x7f80_0000)), sign),
+    )
+}
+
+impl Halves for Simd128 {
     #[inline(always)]
-    unsafe fn widen(halves: [u16; 4]) -> [f32; 4] {
-        // `math::f16_to_f32`, four at a time.
-        let [a, b, c, d] = halves.map(u32::from);
-        let bits = u32x4(a, b, c, d);
-        let magnitude = u32x4_shl(v128_and(bits, u32x4_splat(0x7fff)), 13);
-        let normal = u32x4_add(magnitude, u32x4_splat(112 << 23));
-        let smallest_normal = u32x4_splat(113 << 23);
-        let subnormal = f32x4_sub(u32x4_add(magnitude, smallest_normal), smallest_normal);
-        let is_subnormal = u32x4_lt(magnitude, u32x4_splat(0x0080_0000));
-        let is_infinite = u32x4_ge(magnitude, u32x4_splat(0x0f80_0000));
-        let sign = u32x4_shl(v128_and(bits, u32x4_splat(0x8000)), 16);
-        let wide = v128_or(
-            v128_bitselect(subnormal, normal, is_subnormal),
-            v128_or(v128_and(is_infinite, u32x4_splat(0x7f80_0000)), sign),
-        );
+    unsafe fn widen_4(bits: [u16; 4]) -> [f32; 4] {
+        let [a, b, c, d] = bits.map(u32::from);
+        let wide = widen(u32x4(a, b, c, d));
         [
             f32x4_extract_lane::<0>(wide),
             f32x4_extract_lane::<1>(wide),
             f32x4_extract_lane::<2>(wide),
             f32x4_extract_lane::<3>(wide),
+        ]
+    }
+
+    #[inline(always)]
+    unsafe fn widen_lanes(halves: &[f16; N_LANES]) -> Lanes {
+        let source: *const v128 = halves.as_ptr().cast();
+        // SAFETY: sixteen halves are two vectors.
+        let (low, high) = unsafe { (v128_load(source), v128_load(source.add(1))) };
+        [
+            F32x4(widen(u32x4_extend_low_u16x8(low))),
+            F32x4(widen(u32x4_extend_high_u16x8(low))),
+            F32x4(widen(u32x4_extend_low_u16x8(high))),
+            F32x4(widen(u32x4_extend_high_u16x8(high))),
         ]
     }
 }

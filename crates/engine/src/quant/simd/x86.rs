@@ -2,11 +2,21 @@
 
 use std::arch::x86_64::*;
 
+use half::f16;
+
 use super::Simd;
+use crate::f32x4::F32x4;
+use crate::math::{Halves, Lanes, N_LANES};
 
 /// AVX2 and F16C. Whoever calls its methods has found the features at run time.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
+
+/// Whether this processor has what [`Avx2`] needs.
+#[inline(always)]
+pub(crate) fn has_avx2() -> bool {
+    std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("f16c")
+}
 
 // The intrinsics below are safe to call once AVX2 and F16C are known to be there, which is
 // the contract of the trait's methods; loads go through references of the right size.
@@ -132,14 +142,32 @@ impl Simd for Avx2 {
             totals
         }
     }
+}
 
+#[allow(clippy::undocumented_unsafe_blocks)] // as above
+impl Halves for Avx2 {
     #[inline(always)]
-    unsafe fn widen(halves: [u16; 4]) -> [f32; 4] {
+    unsafe fn widen_4(bits: [u16; 4]) -> [f32; 4] {
         unsafe {
-            let packed = _mm_loadl_epi64(halves.as_ptr().cast());
+            let packed = _mm_loadl_epi64(bits.as_ptr().cast());
             let mut wide = [0.0; 4];
             _mm_storeu_ps(wide.as_mut_ptr(), _mm_cvtph_ps(packed));
             wide
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_lanes(halves: &[f16; N_LANES]) -> Lanes {
+        unsafe {
+            let first: *const __m128i = halves.as_ptr().cast();
+            let low = _mm256_cvtph_ps(_mm_loadu_si128(first));
+            let high = _mm256_cvtph_ps(_mm_loadu_si128(first.add(1)));
+            [
+                F32x4(_mm256_castps256_ps128(low)),
+                F32x4(_mm256_extractf128_ps::<1>(low)),
+                F32x4(_mm256_castps256_ps128(high)),
+                F32x4(_mm256_extractf128_ps::<1>(high)),
+            ]
         }
     }
 }
