@@ -110,11 +110,14 @@ pub(crate) unsafe fn matmul_rows<B: Kernel>(
         // SAFETY: AVX2 and F16C are there; the rest is the caller's promise.
         return unsafe { tiles_avx2(blocks, row_len, activations, range.start, out) };
     }
-    // SAFETY: the build has simd128; the rest is the caller's promise.
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    return unsafe {
-        tiles::<B, super::simd::Simd128>(blocks, row_len, activations, range.start, out)
-    };
+    {
+        // SAFETY: the build has simd128; the rest is the caller's promise.
+        unsafe {
+            tiles::<B, super::simd::Simd128>(blocks, row_len, activations, range.start, out);
+        }
+        return;
+    }
     // SAFETY: the caller's promise.
     #[allow(unreachable_code)]
     unsafe {
