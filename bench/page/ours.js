@@ -1,6 +1,6 @@
 // The product: its worker as the site ships it, spoken to in its own protocol.
 
-import { pause } from './pause.js';
+import { pause, phase } from './phases.js';
 
 /** Loads, warms up and takes one sample. */
 export async function measure(job) {
@@ -8,6 +8,7 @@ export async function measure(job) {
   const worker = new Worker(url, { type: 'module' });
   const call = connect(worker);
   try {
+    phase('starting');
     const hello = await call('hello', { protocol: [1, 1], host: { name: 'bench', version: '1' } });
     if (hello.build.name !== job.build) {
       const reason = hello.build.skipped.find(({ name }) => name === job.build)?.reason;
@@ -15,11 +16,15 @@ export async function measure(job) {
     }
     // The browser's profile keeps it: only the first page has to fetch it.
     if (!hello.models.some((model) => model.id === job.modelId)) {
+      phase('importing');
       await call('models.import', { id: job.modelId, url: new URL(job.modelUrl, location.href).href });
     }
+    phase('loading');
     const { load_ms } = await call('models.load', { model: job.modelId, n_ctx: job.nCtx });
+    phase('warming up');
     await chat(call, job, job.warmup);
     await pause();
+    phase('measuring');
     return { load_ms, ...(await chat(call, job, job.run)) };
   } finally {
     worker.terminate();

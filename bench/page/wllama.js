@@ -1,7 +1,7 @@
 // wllama, llama.cpp in wasm, on the CPU.
 
 import { Wllama } from '/bench/wllama/index.js';
-import { pause } from './pause.js';
+import { pause, phase } from './phases.js';
 
 const quiet = { debug() {}, log() {}, warn() {}, error: console.error };
 
@@ -9,17 +9,21 @@ const quiet = { debug() {}, log() {}, warn() {}, error: console.error };
 export async function measure(job) {
   const wllama = new Wllama({ default: '/bench/wllama/wasm/wllama.wasm' }, { logger: quiet });
   try {
+    phase('fetching');
     const response = await fetch(job.modelUrl);
     if (!response.ok) throw new Error(`${job.modelUrl}: status ${response.status}`);
     const file = await response.blob();
+    phase('loading');
     const loading = performance.now();
     await wllama.loadModel([file], { n_ctx: job.nCtx, n_threads: job.threads, n_gpu_layers: 0 });
     const load_ms = performance.now() - loading;
     if (wllama.getNumThreads() !== job.threads) {
       throw new Error(`${job.threads} threads were asked for, ${wllama.getNumThreads()} compute`);
     }
+    phase('warming up');
     await complete(wllama, job.warmup);
     await pause();
+    phase('measuring');
     return { load_ms, ...(await complete(wllama, job.run)) };
   } finally {
     await wllama.exit();

@@ -1,7 +1,7 @@
 // The command line.
 
 import { parseArgs } from 'node:util';
-import { ENGINES, QUANTS } from './plan.mjs';
+import { ENGINES, QUANTS, THREADS } from './plan.mjs';
 
 export const HELP = `Measures the runtime beside its peers in one headless Chromium.
 
@@ -13,6 +13,7 @@ export const HELP = `Measures the runtime beside its peers in one headless Chrom
   --predict N        tokens of the reply (default 32)
   --only ENGINE      ours, candle or wllama; may be given several times
   --quant QUANT      q4_0 or q8_0; may be given several times (default both)
+  --threads N        1 or 2; may be given several times (default both)
   --help             this text
 `;
 
@@ -30,6 +31,7 @@ export function parseOptions(args) {
       predict: { type: 'string' },
       only: { type: 'string', multiple: true, default: ENGINES },
       quant: { type: 'string', multiple: true, default: QUANTS },
+      threads: { type: 'string', multiple: true, default: THREADS },
       help: { type: 'boolean', default: false },
     },
   });
@@ -43,6 +45,7 @@ export function parseOptions(args) {
     predictTokens: count('predict', values.predict, { fallback: quick ? 8 : 32, min: 2, max: TOKENS_MAX }),
     engines: chosen('only', values.only, ENGINES),
     quants: chosen('quant', values.quant, QUANTS),
+    threads: chosen('threads', values.threads, THREADS).map(Number),
   };
 }
 

@@ -13,6 +13,11 @@ export const VARIANTS = [
 
 export const ENGINES = ['ours', 'candle', 'wllama'];
 export const QUANTS = ['q4_0', 'q8_0'];
+export const THREADS = ['1', '2'];
+
+/** The variants that the settings leave in. */
+export const chosenVariants = ({ engines, threads }) =>
+  VARIANTS.filter((variant) => engines.includes(variant.engine) && threads.includes(variant.threads));
 
 /** The same variant in every round has the same key. */
 export const keyOf = ({ name, threads }) => `${name} x${threads}`;
@@ -21,13 +26,11 @@ export const keyOf = ({ name, threads }) => `${name} x${threads}`;
  * One job per measurement. Rounds are outermost, so that what changes slowly, a
  * machine's temperature or a neighbour's load, meets every engine alike.
  */
-export function plan({ rounds, quants, engines }) {
+export function plan(settings) {
   const jobs = [];
-  for (let round = 0; round < rounds; round += 1) {
-    for (const quant of quants) {
-      for (const variant of VARIANTS) {
-        if (engines.includes(variant.engine)) jobs.push({ round, quant, variant });
-      }
+  for (let round = 0; round < settings.rounds; round += 1) {
+    for (const quant of settings.quants) {
+      for (const variant of chosenVariants(settings)) jobs.push({ round, quant, variant });
     }
   }
   return jobs;

@@ -1,6 +1,6 @@
 // From raw samples to speeds, ratios and a table.
 
-import { VARIANTS, keyOf } from './plan.mjs';
+import { chosenVariants, keyOf } from './plan.mjs';
 import { tokenText } from './prompt.mjs';
 
 /** Beyond this an engine's own clock is not believed. */
@@ -47,11 +47,11 @@ export function spreadPercent(numbers) {
  * peers. A ratio is the median over the rounds of the ratio within a round, so that
  * what slowed a whole round down does not count.
  */
-export function summarise(samples, { quants, engines }) {
+export function summarise(samples, settings) {
   const rows = [];
-  for (const quant of quants) {
+  for (const quant of settings.quants) {
     const ofVariant = (key) => samples.filter((sample) => sample.quant === quant && sample.key === key);
-    for (const variant of VARIANTS.filter(({ engine }) => engines.includes(engine))) {
+    for (const variant of chosenVariants(settings)) {
       const own = ofVariant(keyOf(variant));
       rows.push({
         quant,
@@ -168,7 +168,7 @@ function describeMachine({ cpu, cores, cpu_features, memory_bytes, os, chromium,
 function verdict({ samples, failures, settings, machine }) {
   const lines = failures.map(({ key, quant, round, error }) => `FAILED ${key} ${quant}, round ${round + 1}: ${error}`);
   if (settings.quick) lines.push('A quick run: it shows that everything runs, not how fast.');
-  const threads = Math.max(...VARIANTS.map((variant) => variant.threads));
+  const threads = Math.max(...settings.threads);
   if (machine.cores < threads) lines.push(`${threads} threads on ${machine.cores} core(s) measure nothing of use.`);
   const disturbed = samples.filter(({ during }) => during.quiet === false).length;
   if (samples.some(({ during }) => during.quiet === null)) {

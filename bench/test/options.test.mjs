@@ -15,6 +15,11 @@ test('rounds go through all engines before the next begins', () => {
   assert.deepEqual(order, ['0 candle 1', '0 wllama 1', '0 wllama 2', '1 candle 1', '1 wllama 1', '1 wllama 2']);
 });
 
+test('a thread count leaves the others out', () => {
+  const jobs = plan(parseOptions(['--quick', '--threads', '2', '--quant', 'q4_0']));
+  assert.deepEqual(jobs.map(({ variant }) => variant.name), ['ours, threads', 'wllama']);
+});
+
 test('what makes no sense is refused by name', () => {
   const cases = [
     [['--rounds', '0'], /--rounds takes a whole number/],
@@ -22,6 +27,7 @@ test('what makes no sense is refused by name', () => {
     [['--predict', 'many'], /--predict takes/],
     [['--only', 'ollama'], /--only takes one of ours, candle, wllama/],
     [['--quant', 'q2_k'], /--quant takes one of q4_0, q8_0/],
+    [['--threads', '3'], /--threads takes one of 1, 2/],
     [['--fast'], /fast/],
   ];
   for (const [args, expected] of cases) assert.throws(() => parseOptions(args), expected, args.join(' '));

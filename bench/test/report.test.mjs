@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { faultOf, median, render, speeds, spreadPercent, summarise } from '../src/report.mjs';
 
 const raw = { prompt_tokens: 100, prefill_ms: 500, completion_tokens: 11, decode_ms: 200, wall_ms: 702, text: 'ab' };
-const settings = { quants: ['q4_0'], engines: ['ours', 'candle', 'wllama'], rounds: 3, promptTokens: 100, predictTokens: 11, quick: false };
+const settings = { quants: ['q4_0'], engines: ['ours', 'candle', 'wllama'], threads: [1, 2], rounds: 3, promptTokens: 100, predictTokens: 11, quick: false };
 
 function sampleOf(key, round, factor, during = { others_cores: 0, steal_cores: 0, quiet: true }) {
   const { prefill, decode } = speeds(raw);
