@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     node.env("NOXICS_BENCH_WASM", project::dist_dir().join("wasm"));
     node.env(
         "NOXICS_SERVE",
-        format!("{} serve", std::env::current_exe()?.display()),
+        format!("{} serve", project::this_program().display()),
     );
     tools::exit_code(&mut node)
 }

@@ -98,6 +98,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    project::this_program();
     match run(Cli::parse().task) {
         Ok(code) => code,
         Err(error) => {

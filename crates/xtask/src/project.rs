@@ -1,6 +1,7 @@
 //! Where things lie in the checkout. Knows the layout, runs nothing.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The checkout this task runner was built from.
 pub(crate) fn root() -> &'static Path {
@@ -10,6 +11,16 @@ pub(crate) fn root() -> &'static Path {
 /// The root with symlinks and `..` resolved, for messages and child processes.
 pub(crate) fn absolute_root() -> PathBuf {
     root().canonicalize().unwrap_or_else(|_| root().to_owned())
+}
+
+/// This program's file. Asked once at the start, before anything is built: a build
+/// may replace the file, and then the system knows the running one only as deleted.
+///
+/// # Panics
+/// The system cannot tell where a running program lies.
+pub(crate) fn this_program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| std::env::current_exe().expect("a running program has a file"))
 }
 
 /// Cargo's output folder, honouring `CARGO_TARGET_DIR`.

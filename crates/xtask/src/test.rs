@@ -222,7 +222,7 @@ fn browser_tests() -> Result<Done> {
         .env("NOXICS_SITE", project::site_dir());
     node.env(
         "NOXICS_SERVE",
-        format!("{} serve", std::env::current_exe()?.display()),
+        format!("{} serve", project::this_program().display()),
     );
     node.env("NOXICS_MODEL_TOOL", tools::model_tool_for_tests()?);
     if let Some(fixtures) = fixtures_dir() {
