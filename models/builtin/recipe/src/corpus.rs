@@ -1,10 +1,7 @@
 //! Seeded generator of the conversations that the model is trained on. It expands the templates
-//! under `text/`, and knows no tokens. Of the evaluation's questions it knows only hashes, and
-//! never asks one of them.
+//! under `text/`, and knows neither tokens nor the evaluation's cases.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 use crate::bpe::Message;
 use crate::rng::Rng;
@@ -27,10 +24,6 @@ struct Topic {
     names: Vec<String>,
     answer: String,
     questions: Vec<String>,
-    /// What somebody wants to do, in the base form of the verb.
-    purposes: Vec<String>,
-    keywords: Vec<String>,
-    situations: Vec<String>,
 }
 
 /// Templates and word lists.
@@ -38,8 +31,6 @@ pub struct Corpus {
     seed: u64,
     lists: BTreeMap<String, Vec<String>>,
     topics: Vec<Topic>,
-    /// Hashes of questions that are kept apart for the evaluation.
-    apart: BTreeSet<String>,
     /// Indices of topics that explain something, that copy something, and of small talk.
     explain: Vec<usize>,
     copy: Vec<usize>,
@@ -58,9 +49,7 @@ impl Corpus {
         let mut lists = BTreeMap::new();
         parse_lists(include_str!("../text/lists.txt"), &mut lists);
         parse_lists(include_str!("../text/words.txt"), &mut lists);
-        parse_lists(include_str!("../text/frames.txt"), &mut lists);
-        let mut topics = parse_topics(include_str!("../text/topics.txt"));
-        add_wordings(include_str!("../text/wordings.txt"), &mut topics);
+        let topics = parse_topics(include_str!("../text/topics.txt"));
         let of = |test: &dyn Fn(&Topic) -> bool| {
             (0..topics.len())
                 .filter(|&i| test(&topics[i]))
@@ -73,10 +62,6 @@ impl Corpus {
             seed,
             lists,
             topics,
-            apart: include_str!("../text/apart.txt")
-                .lines()
-                .map(String::from)
-                .collect(),
             explain,
             copy,
             talk,
@@ -116,14 +101,7 @@ impl Corpus {
             } else {
                 Kind::draw(rng, last)
             };
-            let (user, assistant) = loop {
-                let mut told = name.clone();
-                let (user, assistant) = self.turn(kind, &mut told, rng);
-                if !self.apart.contains(&question_hash(&user)) {
-                    name = told;
-                    break (user, assistant);
-                }
-            };
+            let (user, assistant) = self.turn(kind, &mut name, rng);
             messages.push(Message::new("user", user));
             messages.push(Message::new("assistant", assistant));
             last = kind;
@@ -135,7 +113,7 @@ impl Corpus {
         let mut slots = Slots::new();
         match kind {
             Kind::Explain => {
-                let topic = self.explained(rng);
+                let topic = &self.topics[*rng.pick(&self.explain)];
                 let question = self.question(topic, &mut slots, rng);
                 let user = self.dress(&question, &mut slots, rng);
                 (user, self.answer(topic, &mut slots, rng))
@@ -178,8 +156,7 @@ impl Corpus {
                 (user, self.plain("declinemath", &mut slots, rng))
             }
             Kind::Oos => {
-                let list = if rng.chance(0.3) { "near" } else { "oos" };
-                let question = self.expand(any(&self.lists[list], rng), &mut slots, rng);
+                let question = self.expand(any(&self.lists["oos"], rng), &mut slots, rng);
                 let user = self.dress(&question, &mut slots, rng);
                 (user, self.plain("decline", &mut slots, rng))
             }
@@ -199,45 +176,22 @@ impl Corpus {
         }
     }
 
-    /// Questions about Nox itself come more often than their number of topics would have it.
-    fn explained(&self, rng: &mut Rng) -> &Topic {
-        const SELF: [&str; 5] = ["who", "small", "can", "noxics", "maker"];
-        const OFTEN: [&str; 6] = ["privacy", "storage", "worker", "offline", "free", "import"];
-        let among: &[&str] = match rng.weighted(&[70, 20, 10]) {
-            0 => return &self.topics[*rng.pick(&self.explain)],
-            1 => &SELF,
-            _ => &OFTEN,
-        };
-        let id = *rng.pick(among);
-        let found = self.topics.iter().find(|t| t.kind == "about" && t.id == id);
-        found.expect("in topics.txt")
-    }
-
     fn question(&self, topic: &Topic, slots: &mut Slots, rng: &mut Rng) -> String {
-        let share = |list: &[String], share: u32| if list.is_empty() { 0 } else { share };
-        let named = matches!(topic.kind.as_str(), "command" | "setting");
-        let weights = [
-            share(&topic.names, if named { 36 } else { 20 }),
-            share(&topic.questions, 26),
-            share(&topic.purposes, 30),
-            share(&topic.keywords, 8),
-            share(&topic.situations, 7),
-        ];
-        let (slot, list, frames) = match rng.weighted(&weights) {
-            0 => ("c", &topic.names, "ask"),
-            1 => return self.expand(any(&topic.questions, rng), slots, rng),
-            2 => ("v", &topic.purposes, "frame-v"),
-            3 => ("k", &topic.keywords, "frame-k"),
-            _ => ("s", &topic.situations, "frame-s"),
+        let general = match topic.kind.as_str() {
+            _ if topic.names.is_empty() => 0,
+            "command" | "setting" => 60,
+            _ => 35,
         };
-        let value = self.expand(any(list, rng), slots, rng);
-        slots.insert(slot.into(), value);
-        let own = format!("{frames}-{}", topic.kind);
-        let forms = match self.lists.get(&own) {
-            Some(forms) if rng.chance(0.35) => forms,
-            _ => &self.lists[frames],
-        };
-        self.expand(any(forms, rng), slots, rng)
+        if topic.questions.is_empty() || (rng.below(100) as u32) < general {
+            slots.insert("c".into(), rng.pick(&topic.names).clone());
+            let own = format!("ask-{}", topic.kind);
+            let forms = match self.lists.get(&own) {
+                Some(forms) if rng.chance(0.25) => forms,
+                _ => &self.lists["ask"],
+            };
+            return self.expand(any(forms, rng), slots, rng);
+        }
+        self.expand(any(&topic.questions, rng), slots, rng)
     }
 
     /// One answer per topic: what varies is the question, and so every token of a reply teaches.
@@ -348,7 +302,7 @@ impl Corpus {
         if rng.chance(0.12) {
             text += any(&self.lists["post"], rng);
         }
-        match rng.weighted(&[48, 38, 7, 2, 3, 2]) {
+        match rng.weighted(&[60, 25, 7, 3, 3, 2]) {
             0 => text += "?",
             1 => {}
             2 => text += ".",
@@ -365,20 +319,20 @@ impl Corpus {
         if rng.chance(0.5) {
             text = capital(&text);
         }
-        if rng.chance(0.38) {
+        if rng.chance(0.25) {
             text = text.to_lowercase();
             slots.values_mut().for_each(|v| *v = v.to_lowercase());
         } else if rng.chance(0.015) {
             text = text.to_uppercase();
             slots.values_mut().for_each(|v| *v = v.to_uppercase());
         }
-        if rng.chance(0.2) {
+        if rng.chance(0.12) {
             text = text.replace('\'', "");
         }
-        if rng.chance(0.15) {
+        if rng.chance(0.06) {
             text = text.replace([',', '?', '!'], "");
         }
-        let n_typos = rng.weighted(&[74, 18, 6, 2]);
+        let n_typos = rng.weighted(&[87, 10, 3]);
         for _ in 0..n_typos {
             text = typo(&text, rng);
         }
@@ -421,11 +375,6 @@ impl Corpus {
                         slots.insert(inner.to_string(), value);
                     }
                     let value = slots[inner].clone();
-                    if matches!(inner, "c" | "v" | "k" | "s") {
-                        out.push_str(&value);
-                        rest = &rest[end + 1..];
-                        continue;
-                    }
                     out.push(OPEN);
                     out.push_str(&value);
                     out.push(CLOSE);
@@ -475,12 +424,6 @@ impl Corpus {
     }
 }
 
-/// The line of `apart.txt` for a question: letters, digits and single spaces only.
-fn question_hash(text: &str) -> String {
-    let digest = Sha256::digest(crate::eval::normalised(text));
-    digest[..8].iter().map(|b| format!("{b:02x}")).collect()
-}
-
 /// What a turn is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -512,7 +455,7 @@ impl Kind {
             Kind::Tell,
             Kind::Ask,
         ];
-        KINDS[rng.weighted(&[39, 4, 2, 15, 11, 3, 23, 4, 2])]
+        KINDS[rng.weighted(&[44, 5, 3, 8, 14, 3, 22, 5, 2])]
     }
 }
 
@@ -675,31 +618,6 @@ fn parse_lists(text: &str, lists: &mut BTreeMap<String, Vec<String>>) {
     }
 }
 
-/// Adds the further wordings, several in a line, to their topics.
-fn add_wordings(text: &str, topics: &mut [Topic]) {
-    let mut at = None;
-    for line in text.lines() {
-        if line.is_empty() || line.starts_with("//") {
-            continue;
-        }
-        if let Some(id) = line.strip_prefix('@') {
-            let found = topics.iter().position(|t| t.id == id);
-            at = Some(found.unwrap_or_else(|| panic!("no topic {id}")));
-            continue;
-        }
-        let topic = &mut topics[at.expect("the file begins with a topic")];
-        let (kind, rest) = line.split_at(3);
-        let list = match kind {
-            "q: " => &mut topic.questions,
-            "v: " => &mut topic.purposes,
-            "k: " => &mut topic.keywords,
-            "s: " => &mut topic.situations,
-            _ => panic!("unknown line in wordings.txt: {line}"),
-        };
-        list.extend(alternatives(rest).iter().map(|w| w.trim().to_string()));
-    }
-}
-
 fn parse_topics(text: &str) -> Vec<Topic> {
     let mut topics: Vec<Topic> = Vec::new();
     for line in text.lines() {
@@ -711,16 +629,12 @@ fn parse_topics(text: &str) -> Vec<Topic> {
                 .split_once(' ')
                 .expect("a topic has a kind and an id");
             let (names, answer, questions) = Default::default();
-            let (purposes, keywords, situations) = Default::default();
             topics.push(Topic {
                 kind: kind.into(),
                 id: id.into(),
                 names,
                 answer,
                 questions,
-                purposes,
-                keywords,
-                situations,
             });
             continue;
         }
@@ -743,19 +657,13 @@ mod tests {
     fn every_template_expands() {
         let corpus = Corpus::new(1);
         let rng = &mut Rng::new(1);
-        let texts = corpus.topics.iter().flat_map(|t| {
-            let more = [&t.purposes, &t.keywords, &t.situations];
-            t.questions
-                .iter()
-                .chain([&t.answer])
-                .chain(more.into_iter().flatten())
-        });
+        let texts = corpus
+            .topics
+            .iter()
+            .flat_map(|t| t.questions.iter().chain([&t.answer]));
         for template in corpus.lists.values().flatten().chain(texts) {
             let mut slots = Slots::from([
                 ("c".into(), "/help".into()),
-                ("v".into(), "see the commands".into()),
-                ("k".into(), "the commands".into()),
-                ("s".into(), "I forgot the commands".into()),
                 ("a".into(), "1".into()),
                 ("b".into(), "2".into()),
                 ("words".into(), "one two".into()),

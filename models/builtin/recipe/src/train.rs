@@ -49,8 +49,8 @@ impl Plan {
         schedule: Schedule {
             peak_lr: 1.5e-3,
             n_warmup: 150,
-            decay_from: 2200,
-            n_steps: 3000,
+            decay_from: 1600,
+            n_steps: 4000,
             floor: 0.02,
         },
         n_embd: 256,
@@ -229,9 +229,6 @@ impl Checkpoint {
         hash.update(format!("{plan:?}"));
         for text in [
             include_str!("../text/topics.txt"),
-            include_str!("../text/apart.txt"),
-            include_str!("../text/wordings.txt"),
-            include_str!("../text/frames.txt"),
             include_str!("../text/lists.txt"),
             include_str!("../text/words.txt"),
             include_str!("corpus.rs"),
