@@ -78,7 +78,7 @@ impl WasmBuilds {
     /// # Errors
     /// It is missing or breaks a rule of [`WasmBuilds::parse`].
     pub(crate) fn load() -> Result<Self> {
-        let path = project::root().join("wasm-pack.toml");
+        let path = project::absolute_root().join("wasm-pack.toml");
         let text = std::fs::read_to_string(&path).context("cannot read wasm-pack.toml")?;
         Self::parse(&text).context("wasm-pack.toml is wrong")
     }

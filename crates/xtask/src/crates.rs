@@ -60,7 +60,7 @@ fn workspace() -> Result<BTreeMap<String, Package>> {
     ]);
     cargo
         .arg("--manifest-path")
-        .arg(project::root().join("Cargo.toml"));
+        .arg(project::absolute_root().join("Cargo.toml"));
     let metadata: Metadata = serde_json::from_str(&process::read(&mut cargo)?)?;
     Ok(metadata
         .packages

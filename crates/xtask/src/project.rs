@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The checkout this task runner was built from.
-pub(crate) fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
-
-/// The root with symlinks and `..` resolved, for messages and child processes.
+/// The checkout, with symlinks and `..` resolved. Cargo says at run time which one was
+/// meant: two checkouts that share a target folder also share this program's file.
 pub(crate) fn absolute_root() -> PathBuf {
-    root().canonicalize().unwrap_or_else(|_| root().to_owned())
+    let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let root = manifest_dir.join("../..");
+    root.canonicalize().unwrap_or(root)
 }
 
 /// This program's file. Asked once at the start, before anything is built: a build

@@ -190,7 +190,7 @@ fn rust_tests() -> Result<Done> {
 fn npm_tests() -> Result<Done> {
     let mut sum = Done::default();
     for package in ["worker", "www", "bench"] {
-        let manifest = project::root().join(package).join("package.json");
+        let manifest = project::absolute_root().join(package).join("package.json");
         let manifest: serde_json::Value = serde_json::from_slice(
             &std::fs::read(&manifest)
                 .with_context(|| format!("{} is missing", manifest.display()))?,

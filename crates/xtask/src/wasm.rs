@@ -175,7 +175,7 @@ fn fingerprint(toolchain: &WasmToolchain, build: &WasmBuild) -> Result<String> {
 }
 
 fn npm_version(package: &str) -> Result<String> {
-    let path = project::root()
+    let path = project::absolute_root()
         .join("node_modules")
         .join(package)
         .join("package.json");
@@ -248,7 +248,7 @@ fn bind(compiled: &Path, out: &Path) -> Result<()> {
 
 fn optimise(build: &WasmBuild, from: &Path, to: &Path) -> Result<()> {
     let mut wasm_opt = process::command("node");
-    wasm_opt.arg(project::root().join("node_modules/binaryen/bin/wasm-opt"));
+    wasm_opt.arg(project::absolute_root().join("node_modules/binaryen/bin/wasm-opt"));
     wasm_opt
         .args(&build.wasm_opt)
         .args(binaryen_features(build));
