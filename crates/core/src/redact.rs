@@ -215,7 +215,12 @@ fn is_local_number(chars: &[char], groups: &[Range<usize>], sizes: &[usize]) -> 
     }
 }
 
-/// Runs of digits from `start` on, set apart by one to `max_gap` separators.
+/// More groups than anything that is looked for has digits. Without a limit a long row
+/// of numbers would be walked through anew from each of them.
+const MAX_GROUPS: usize = 20;
+
+/// Runs of digits from `start` on, set apart by one to `max_gap` separators; the first
+/// [`MAX_GROUPS`] of them.
 fn digit_groups(
     chars: &[char],
     start: usize,
@@ -229,7 +234,7 @@ fn digit_groups(
             .iter()
             .take_while(|&&c| digit(c).is_some())
             .count();
-        if n_digits == 0 {
+        if n_digits == 0 || groups.len() == MAX_GROUPS {
             return groups;
         }
         groups.push(at..at + n_digits);

@@ -110,6 +110,53 @@ fn what_is_refused_names_the_field_and_the_range() {
             json!({"repeat_penalty": 0}),
             "repeat_penalty must be above 0 and at most 10, not 0",
         ),
+        (
+            json!({"repeat_penalty": "inf"}),
+            "repeat_penalty must be above 0 and at most 10, not inf",
+        ),
+        (
+            json!({"repeat_penalty": "NaN"}),
+            "repeat_penalty must be above 0 and at most 10, not NaN",
+        ),
+        (
+            json!({"temperature": 1e300}),
+            &format!(
+                "temperature must be between 0 and 100, not 1{}",
+                "0".repeat(300)
+            ),
+        ),
+        (
+            json!({"temperature": 100.5}),
+            "temperature must be between 0 and 100, not 100.5",
+        ),
+        // Above 0 as it was written, but not as it is reckoned with.
+        (
+            json!({"top_p": "1e-50"}),
+            &format!(
+                "top_p must be above 0 and at most 1, not 0.{}1",
+                "0".repeat(49)
+            ),
+        ),
+        (
+            json!({"top_p": "nan"}),
+            "top_p must be above 0 and at most 1, not NaN",
+        ),
+        (
+            json!({"messages": [{"role": "system", "content": "be kind"}]}),
+            "Last message in the list must be a user turn.",
+        ),
+        (
+            json!({"messages": [{"role": "tool", "content": "x"}, 5, null]}),
+            "Payload must include at least one message.",
+        ),
+        (
+            json!({"stop": "x".repeat(257)}),
+            "stop may hold at most 256 bytes in one text, not 257",
+        ),
+        (
+            json!({"seed": 1e30}),
+            "seed must be between 0 and 18446744073709551615, or -1 for any, not 1000000000000000019884624838656",
+        ),
         (json!({"stream": "perhaps"}), "stream must be true or false"),
         (
             json!({"stop": [1]}),
@@ -139,6 +186,37 @@ fn what_is_refused_names_the_field_and_the_range() {
         ChatRequest::parse(&json!([])),
         Err(RequestError::NotAnObject)
     );
+}
+
+#[test]
+fn the_ends_of_the_ranges_are_accepted() {
+    let request = parse(&json!({
+        "temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0, "repeat_penalty": 10,
+        "seed": u64::MAX, "max_tokens": 1, "stop": ["", "é".repeat(128)],
+    }))
+    .unwrap();
+    let sampling = request.sampling;
+    assert_eq!((sampling.top_k, sampling.seed), (0, Some(u64::MAX)));
+    assert_eq!(
+        [
+            sampling.temperature,
+            sampling.top_p,
+            sampling.min_p,
+            sampling.repeat_penalty
+        ],
+        [0.0, 1.0, 0.0, 10.0]
+    );
+    assert_eq!(request.token_limit(), Some(1));
+    assert_eq!(
+        request.stop,
+        ["é".repeat(128)],
+        "an empty text stops nothing"
+    );
+    // As with the earlier system, zero is no limit either.
+    for max_tokens in [json!(0), json!(-7), json!(-1e300), json!("0")] {
+        let request = parse(&json!({ "max_tokens": max_tokens })).unwrap();
+        assert_eq!(request.token_limit(), None, "{max_tokens}");
+    }
 }
 
 #[test]

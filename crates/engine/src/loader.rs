@@ -18,7 +18,7 @@ use crate::model::Model;
 use crate::quant::{PendingWeight, Weight};
 use crate::source::ModelSource;
 use crate::template::{ChatTemplate, TemplateError};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, TokenizerBuilder};
 
 /// The context length if none is asked for: enough for a chat, and 0.1–0.5 GB of
 /// keys and values for models of 1–3 billion parameters.
@@ -107,6 +107,7 @@ pub struct ModelLoader<S> {
     options: LoadOptions,
     header: Option<Header>,
     n_ctx: usize,
+    memory: MemoryEstimate,
     planned: std::vec::IntoIter<PlannedTensor>,
     pending: Option<PendingWeight>,
     loaded: HashMap<String, Weight>,
@@ -118,7 +119,16 @@ pub struct ModelLoader<S> {
 struct Header {
     gguf: Gguf,
     config: ModelConfig,
-    tokenizer: Option<Tokenizer>,
+    words: Words,
+}
+
+/// What is made of the header's text, step by step.
+enum Words {
+    Tokenizer(Box<TokenizerBuilder>),
+    Template(Box<Tokenizer>),
+    /// The template is missing in base models: they can complete text, and say so when
+    /// asked to chat.
+    Done(Box<Tokenizer>, Option<Box<ChatTemplate>>),
 }
 
 impl<S: ModelSource> ModelLoader<S> {
@@ -132,6 +142,7 @@ impl<S: ModelSource> ModelLoader<S> {
         let config = ModelConfig::from_gguf(&gguf)?;
         let planned = plan(&gguf, &config)?;
         let n_ctx = choose_n_ctx(&gguf, &config, &options)?;
+        let memory = memory_estimate(&gguf, &config, n_ctx, options.kv_type);
         let total_bytes = planned
             .iter()
             .map(|planned| planned.tensor.size_bytes)
@@ -142,9 +153,10 @@ impl<S: ModelSource> ModelLoader<S> {
             header: Some(Header {
                 gguf,
                 config,
-                tokenizer: None,
+                words: Words::Tokenizer(Box::default()),
             }),
             n_ctx,
+            memory,
             planned: planned.into_iter(),
             pending: None,
             loaded: HashMap::new(),
@@ -158,7 +170,57 @@ impl<S: ModelSource> ModelLoader<S> {
         self.n_ctx
     }
 
-    /// Does one bounded piece: builds the tokenizer, or reads some megabytes.
+    /// What the model will take.
+    pub fn memory_estimate(&self) -> MemoryEstimate {
+        self.memory
+    }
+
+    /// Does one bounded piece of what can be checked without the weights, which is
+    /// what the first steps do as well. `true` when nothing of it is left.
+    ///
+    /// # Errors
+    /// The tokenizer or the template is broken; the loader is of no use any more.
+    ///
+    /// # Panics
+    /// The model is done already.
+    pub fn check_step(&mut self) -> Result<bool, EngineError> {
+        let header = self.header.as_mut().expect("the model is done already");
+        let fresh = Words::Tokenizer(Box::default());
+        header.words = match std::mem::replace(&mut header.words, fresh) {
+            Words::Tokenizer(mut builder) => match builder.step(&header.gguf)? {
+                None => Words::Tokenizer(builder),
+                Some(tokenizer) => {
+                    check_vocabulary(&tokenizer, &header.config)?;
+                    Words::Template(Box::new(tokenizer))
+                }
+            },
+            Words::Template(tokenizer) => match ChatTemplate::from_gguf(&header.gguf) {
+                Ok(template) => Words::Done(tokenizer, Some(Box::new(template))),
+                Err(TemplateError::Missing) => Words::Done(tokenizer, None),
+                Err(error) => return Err(error.into()),
+            },
+            done @ Words::Done(..) => done,
+        };
+        Ok(matches!(header.words, Words::Done(..)))
+    }
+
+    /// The header and the template, for who wants no model.
+    ///
+    /// # Panics
+    /// [`Self::check_step`] has not said that nothing is left, or the model is done.
+    pub fn into_checked(self) -> (Gguf, Option<ChatTemplate>) {
+        match self.header {
+            Some(Header {
+                gguf,
+                words: Words::Done(_, template),
+                ..
+            }) => (gguf, template.map(|template| *template)),
+            _ => panic!("the file is not checked"),
+        }
+    }
+
+    /// Does one bounded piece: a part of the tokenizer, the template, or some megabytes
+    /// of weights.
     ///
     /// # Errors
     /// The source fails (the step may be taken again), the tokenizer or template is
@@ -167,9 +229,9 @@ impl<S: ModelSource> ModelLoader<S> {
     /// # Panics
     /// The model is done already.
     pub fn step(&mut self) -> Result<LoadStep, EngineError> {
-        let header = self.header.as_mut().expect("the model is done already");
-        if header.tokenizer.is_none() {
-            header.tokenizer = Some(matching_tokenizer(&header.gguf, &header.config)?);
+        let header = self.header.as_ref().expect("the model is done already");
+        if !matches!(header.words, Words::Done(..)) {
+            self.check_step()?;
             return Ok(self.progress());
         }
         if self.pending.is_none() {
@@ -209,13 +271,9 @@ impl<S: ModelSource> ModelLoader<S> {
 
     fn finish(&mut self) -> Result<LoadStep, EngineError> {
         let header = self.header.take().expect("the model is done already");
-        let template = match ChatTemplate::from_gguf(&header.gguf) {
-            Ok(template) => Some(template),
-            // A base model: it can complete text, and says so when asked to chat.
-            Err(TemplateError::Missing) => None,
-            Err(error) => return Err(error.into()),
+        let Words::Done(tokenizer, template) = header.words else {
+            unreachable!("weights are read after everything else");
         };
-        let tokenizer = header.tokenizer.expect("built in the first step");
         let weights = assemble(&header.config, std::mem::take(&mut self.loaded))?;
         let lane = match self.options.lane.take() {
             Some(lane) => lane,
@@ -223,8 +281,8 @@ impl<S: ModelSource> ModelLoader<S> {
         };
         Ok(LoadStep::Done(Box::new(Model::new(
             Decoder::new(header.config, weights),
-            tokenizer,
-            template,
+            *tokenizer,
+            template.map(|template| *template),
             lane,
             self.n_ctx,
             self.options.kv_type,
@@ -232,10 +290,9 @@ impl<S: ModelSource> ModelLoader<S> {
     }
 }
 
-fn matching_tokenizer(gguf: &Gguf, config: &ModelConfig) -> Result<Tokenizer, EngineError> {
-    let tokenizer = Tokenizer::from_gguf(gguf)?;
+fn check_vocabulary(tokenizer: &Tokenizer, config: &ModelConfig) -> Result<(), EngineError> {
     if tokenizer.n_vocab() == config.n_vocab {
-        return Ok(tokenizer);
+        return Ok(());
     }
     Err(EngineError::Model(ModelError::VocabularyMismatch {
         n_tokens: tokenizer.n_vocab(),

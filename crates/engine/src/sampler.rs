@@ -235,11 +235,13 @@ impl Sampler {
         recent.dedup();
         for id in recent {
             if let Some(candidate) = self.candidates.get_mut(id as usize) {
-                candidate.logit = if candidate.logit > 0.0 {
+                let penalized = if candidate.logit > 0.0 {
                     candidate.logit / penalty
                 } else {
                     candidate.logit * penalty
                 };
+                // A tiny penalty must not make an infinity, which has no likelihood.
+                candidate.logit = penalized.clamp(f32::MIN, f32::MAX);
             }
         }
     }

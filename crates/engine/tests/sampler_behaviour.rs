@@ -217,3 +217,25 @@ fn parameters_out_of_range_are_named() {
     assert_eq!(base().validate(), Ok(()));
     assert_eq!(SamplingParams::greedy().validate(), Ok(()));
 }
+
+#[test]
+fn a_tiny_penalty_or_temperature_takes_the_likeliest_and_makes_no_nonsense() {
+    let logits = [1.0, 30.0, 2.0, -5.0];
+    let extreme = [
+        SamplingParams {
+            temperature: 1.0,
+            repeat_penalty: f32::MIN_POSITIVE,
+            ..open(1.0)
+        },
+        SamplingParams {
+            temperature: f32::from_bits(1),
+            ..open(1.0)
+        },
+    ];
+    for params in extreme {
+        let mut sampler = Sampler::new(params.clone()).unwrap();
+        for _ in 0..50 {
+            assert_eq!(sampler.sample(&logits, &[1]).unwrap(), 1, "{params:?}");
+        }
+    }
+}

@@ -6,7 +6,9 @@ mod common;
 
 use common::GgufWriter;
 use nox_engine::gguf::Gguf;
-use nox_engine::tokenizer::{SpecialTokens, TextDecoder, Tokenizer, TokenizerError};
+use nox_engine::tokenizer::{
+    SpecialTokens, TextDecoder, Tokenizer, TokenizerBuilder, TokenizerError,
+};
 
 const NORMAL: i32 = 1;
 const UNKNOWN: i32 = 2;
@@ -321,5 +323,88 @@ fn long_texts_take_time_in_proportion() {
         ] {
             tokenizer.encode(&text, SpecialTokens::Parse).unwrap();
         }
+    }
+}
+
+/// `a`, `b`, `aa`, `ab`, … with a merge for each: as many tokens as large models have.
+fn large_bpe(n_vocab: usize, pre: &str) -> GgufWriter {
+    let mut tokens = vec!["a".to_owned(), "b".to_owned()];
+    let mut merges = Vec::new();
+    let mut at = 0;
+    while tokens.len() < n_vocab {
+        for last in ["a", "b"] {
+            merges.push(format!("{} {last}", tokens[at]));
+            tokens.push(format!("{}{last}", tokens[at]));
+        }
+        at += 1;
+    }
+    GgufWriter::new()
+        .str("tokenizer.ggml.model", "gpt2")
+        .str("tokenizer.ggml.pre", pre)
+        .strings("tokenizer.ggml.tokens", &tokens)
+        .strings("tokenizer.ggml.merges", &merges)
+}
+
+#[test]
+fn a_large_vocabulary_is_read_in_many_steps() {
+    let gguf = Gguf::read(&large_bpe(150_000, "qwen2").finish()).unwrap();
+    let mut builder = TokenizerBuilder::new();
+    let mut n_steps = 1;
+    let tokenizer = loop {
+        if let Some(tokenizer) = builder.step(&gguf).unwrap() {
+            break tokenizer;
+        }
+        n_steps += 1;
+    };
+    assert!(n_steps >= 10, "{n_steps} steps");
+    let ids = tokenizer.encode("ab", SpecialTokens::AsText).unwrap();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(tokenizer.token_text(ids[0]), "ab");
+}
+
+/// Whatever repeats itself, as one word or as many: time grows with the length alone.
+/// A method that is quadratic takes twenty seconds and more.
+#[test]
+fn long_texts_take_no_more_time_than_their_length_deserves() {
+    const N_BYTES: usize = 50_000;
+    const LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
+    let units = [
+        "a", "ab", " ", "1", ".", "\n", " \n", "a ", "aA", "'", "é", "a b1. \n",
+    ];
+    let check = |name: &str, tokenizer: &Tokenizer| {
+        for unit in units {
+            let text = unit.repeat(N_BYTES / unit.len());
+            let started = std::time::Instant::now();
+            tokenizer.encode(&text, SpecialTokens::AsText).unwrap();
+            let elapsed = started.elapsed();
+            assert!(elapsed < LIMIT, "{name} {unit:?}: {elapsed:?}");
+        }
+    };
+    check("spm", &build(spm(SCORES)).unwrap());
+    for pre in [
+        "default",
+        "gpt-2",
+        "llama-bpe",
+        "qwen2",
+        "qwen35",
+        "smollm",
+        "falcon",
+        "deepseek-llm",
+        "deepseek-coder",
+        "deepseek-v3",
+        "gpt-4o",
+        "tiny_aya",
+        "tekken",
+        "bloom",
+        "viking",
+        "chameleon",
+        "jais-2",
+        "bailingmoe",
+        "seed-coder",
+        "exaone-moe",
+        "minicpm5",
+        "laguna",
+    ] {
+        check(pre, &build(large_bpe(64, pre)).unwrap());
     }
 }

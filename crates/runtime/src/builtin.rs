@@ -68,15 +68,25 @@ impl Shared {
     /// Reads what storage holds and sees to the built-in model. Failures become
     /// warnings: the runtime works with what is there.
     pub(crate) async fn prepare_models(&self) {
-        let warning = match self.install_builtin().await {
-            Ok(()) => None,
-            Err(error) => Some(format!(
-                "The built-in model could not be installed: {error}."
-            )),
-        };
+        let outcome = self.install_builtin().await;
         // Without a listing there are no models, and each call says why.
         let _ = self.refresh_catalogue().await;
-        self.builtin.settle(warning);
+        self.builtin
+            .settle(outcome.err().map(|error| self.describe_failure(&error)));
+    }
+
+    /// An update that fails leaves the model of before in storage, and in use.
+    fn describe_failure(&self, error: &RuntimeError) -> String {
+        let builtin = self.options.builtin.as_ref();
+        let is_there = builtin.is_some_and(|builtin| self.catalogue.find(&builtin.id).is_some());
+        if is_there {
+            format!(
+                "The built-in model could not be updated, so the version of before stays in use; \
+                 the next start tries again: {error}."
+            )
+        } else {
+            format!("The built-in model could not be installed: {error}.")
+        }
     }
 
     async fn install_builtin(&self) -> Result<(), RuntimeError> {

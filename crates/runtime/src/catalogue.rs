@@ -52,7 +52,7 @@ impl Catalogue {
                     self.note_unreadable(&model, &error);
                     continue;
                 }
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(error.message()),
             };
             let size_bytes = model.size_bytes;
             let entry = Entry {

@@ -132,7 +132,9 @@ pub enum ImportError {
         name: String,
     },
     /// The id is taken.
-    #[error("there is a model {id} already; remove it, give another id, or ask to replace it")]
+    #[error(
+        "there is a model {id} already; remove it first, or import the file under another name"
+    )]
     Exists {
         /// The id.
         id: ModelId,
@@ -264,9 +266,89 @@ impl RuntimeError {
     }
 }
 
+impl RuntimeError {
+    /// For a person: what is wrong and what to do about it, then the details.
+    pub fn message(&self) -> String {
+        match self.advice() {
+            Some(advice) => format!("{advice} ({self})"),
+            None => self.to_string(),
+        }
+    }
+
+    /// Plain words for what a person meets when choosing, importing or loading a file.
+    /// `None` where the error's own words are plain, or meant for the host's author.
+    fn advice(&self) -> Option<&'static str> {
+        const DAMAGED: &str =
+            "This model file is damaged or not complete. Get it again from where it came from.";
+        const TOO_LARGE: &str = "This model is too large for the memory there is. Choose a smaller one, or a shorter context.";
+        let error = match self {
+            Self::Engine(error) => error,
+            Self::Import(ImportError::WrongHash { .. }) => return Some(DAMAGED),
+            Self::Import(ImportError::TemplateRefuses { .. }) => {
+                return Some("This model can't be used for a chat. Choose another one.");
+            }
+            Self::Stream(StreamError::Status { .. }) => {
+                return Some("There is no file to be had at this address.");
+            }
+            _ => return None,
+        };
+        if let EngineError::Gguf(GgufError::NotGguf { found }) = error {
+            return Some(not_a_model(found));
+        }
+        match engine_kind(error) {
+            // To get it again would not help.
+            ErrorKind::CorruptModel if matches!(error, EngineError::Template(_)) => Some(
+                "This model's instructions for laying out a chat don't work. Choose another model.",
+            ),
+            ErrorKind::CorruptModel => Some(DAMAGED),
+            ErrorKind::OutOfMemory => Some(TOO_LARGE),
+            ErrorKind::UnsupportedModel => match error {
+                EngineError::Template(TemplateError::Missing) => Some(
+                    "This model is not made for chat. Choose one that is; such models often have \
+                     \"instruct\" or \"chat\" in their names.",
+                ),
+                _ => Some("This kind of model is not supported. Choose another one."),
+            },
+            ErrorKind::StorageFailed => {
+                Some("The model file could not be read. Try again, or import it anew.")
+            }
+            ErrorKind::InvalidRequest => match error {
+                EngineError::ContextOverflow { .. } => {
+                    Some("The message is too long for this model. Shorten it.")
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// What was chosen instead of a model, judged by its first bytes.
+fn not_a_model(found: &[u8]) -> &'static str {
+    match found {
+        [] => "This file is empty. Get it again from where it came from.",
+        [b'<', ..] => {
+            "This is a web page, not a model. Open the address in a browser and download the \
+             file itself."
+        }
+        b"vers" => {
+            "This is a pointer to a model, not the model itself. Download the file that it \
+             stands for."
+        }
+        b"PK\x03\x04" => {
+            "This is an archive, not a model. Choose a file in the format GGUF; its name usually \
+             ends in .gguf."
+        }
+        _ => {
+            "This file is not a model that can be used here. Choose one in the format GGUF; its \
+             name usually ends in .gguf."
+        }
+    }
+}
+
 impl From<&RuntimeError> for RpcError {
     fn from(error: &RuntimeError) -> Self {
-        let rpc = Self::new(error.kind(), error.to_string());
+        let rpc = Self::new(error.kind(), error.message());
         match error {
             RuntimeError::Params(ParamError::NoCommonVersion { .. }) => {
                 rpc.with_detail(json!({ "protocol": PROTOCOL_VERSIONS }))
@@ -396,12 +478,15 @@ fn tokenizer_kind(error: &TokenizerError) -> ErrorKind {
 
 fn template_kind(error: &TemplateError) -> ErrorKind {
     match error {
-        TemplateError::Missing => ErrorKind::UnsupportedModel,
+        TemplateError::Missing | TemplateError::JoinsTemplates { .. } => {
+            ErrorKind::UnsupportedModel
+        }
         // The template is sound and says that it can't take this conversation.
         TemplateError::Refused(_) => ErrorKind::InvalidRequest,
         TemplateError::TooLarge { .. }
         | TemplateError::Syntax(_)
         | TemplateError::TooExpensive
+        | TemplateError::TooNested { .. }
         | TemplateError::Render(_) => ErrorKind::CorruptModel,
         TemplateError::Gguf(error) => gguf_kind(error),
     }

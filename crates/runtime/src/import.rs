@@ -199,15 +199,56 @@ impl Shared {
         let clock = &*self.platform;
         let phase = ProgressPhase::Verifying;
         let mut meter = Meter::new(job.call, clock, phase, Some(size_bytes));
-        self.platform.yield_now().await;
-        let gguf = check_runnable(source)?;
-        if job.cancel.is_cancelled() {
-            return Err(RuntimeError::Cancelled);
-        }
+        let gguf = self.check_runnable(source, job.cancel).await?;
         meter.tell(size_bytes);
         let is_builtin = self.is_builtin(job.id);
         let model = describe_gguf(&gguf, job.id, is_builtin).map_err(EngineError::from)?;
         Ok((model, sha256))
+    }
+
+    /// Whether the engine will load this file and chat with it, as far as can be told
+    /// without reading the weights. Returns the header.
+    async fn check_runnable(
+        &self,
+        source: &dyn ModelSource,
+        cancel: &CancelToken,
+    ) -> Result<Gguf, RuntimeError> {
+        // How much memory there is does not say whether the file is sound.
+        let options = LoadOptions {
+            memory_limit_bytes: Some(u64::MAX),
+            ..LoadOptions::default()
+        };
+        self.pause(cancel).await?;
+        let mut loader = ModelLoader::new(source, options)?;
+        while !loader.check_step()? {
+            self.pause(cancel).await?;
+        }
+        let (gguf, template) = loader.into_checked();
+        let template = template.ok_or(EngineError::from(TemplateError::Missing))?;
+        // The shortest conversations, with and without a system message.
+        let user = ChatMessage::new("user", "hi");
+        let system = ChatMessage::new("system", "hi");
+        let mut refusal = None;
+        for messages in [vec![system, user.clone()], vec![user]] {
+            self.pause(cancel).await?;
+            refusal = try_template(&template, &messages)?;
+            if refusal.is_none() {
+                break;
+            }
+        }
+        match refusal {
+            Some(reason) => Err(ImportError::TemplateRefuses { reason }.into()),
+            None => Ok(gguf),
+        }
+    }
+
+    /// Lets the event loop have a turn.
+    async fn pause(&self, cancel: &CancelToken) -> Result<(), RuntimeError> {
+        self.platform.yield_now().await;
+        if cancel.is_cancelled() {
+            return Err(RuntimeError::Cancelled);
+        }
+        Ok(())
     }
 
     /// Copies to the end and returns the SHA-256 of everything.
@@ -265,39 +306,20 @@ fn default_id(origin: &Origin) -> Result<ModelId, ImportError> {
     })
 }
 
-/// Whether the engine will load this file and chat with it, as far as can be told
-/// without reading the weights.
-fn check_runnable(source: &dyn ModelSource) -> Result<Gguf, RuntimeError> {
-    let gguf = Gguf::read(source).map_err(EngineError::from)?;
-    // How much memory there is does not say whether the file is sound.
-    let options = LoadOptions {
-        memory_limit_bytes: Some(u64::MAX),
-        ..LoadOptions::default()
-    };
-    // The first step builds the tokenizer and reads no weights.
-    ModelLoader::new(source, options)?.step()?;
-    check_template(&gguf)?;
-    Ok(gguf)
-}
-
-/// Tries the shortest conversations, with and without a system message.
-fn check_template(gguf: &Gguf) -> Result<(), RuntimeError> {
-    let template = ChatTemplate::from_gguf(gguf).map_err(EngineError::from)?;
+/// Why the template refuses these messages, if it does.
+fn try_template(
+    template: &ChatTemplate,
+    messages: &[ChatMessage],
+) -> Result<Option<String>, EngineError> {
     let options = RenderOptions {
         add_generation_prompt: true,
         now_unix_s: Some(0),
         ..RenderOptions::default()
     };
-    let user = ChatMessage::new("user", "hi");
-    let system = ChatMessage::new("system", "hi");
-    let refused = |messages: &[ChatMessage]| match template.render(messages, &options) {
+    match template.render(messages, &options) {
         Ok(_) => Ok(None),
         Err(TemplateError::Refused(reason)) => Ok(Some(reason)),
-        Err(error) => Err(EngineError::from(error)),
-    };
-    match (refused(&[system, user.clone()])?, refused(&[user])?) {
-        (Some(_), Some(reason)) => Err(ImportError::TemplateRefuses { reason }.into()),
-        _ => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

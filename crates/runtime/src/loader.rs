@@ -6,11 +6,7 @@ use std::rc::Rc;
 
 use futures::future::{Either, select};
 use nox_core::CancelToken;
-use nox_engine::gguf::Gguf;
-use nox_engine::{
-    Context, EngineError, KvType, LoadOptions, LoadStep, Model, ModelConfig, ModelLoader,
-    memory_estimate,
-};
+use nox_engine::{Context, KvType, LoadOptions, LoadStep, Model, ModelLoader};
 use nox_protocol::{LoadedModel, MemoryEstimate};
 
 use crate::error::RuntimeError;
@@ -118,10 +114,8 @@ impl Shared {
             lane: Some(Rc::clone(&self.options.lane)),
             memory_limit_bytes: Some(self.options.memory_limit_bytes),
         };
-        let gguf = Gguf::read(&source).map_err(EngineError::from)?;
         let mut loader = ModelLoader::new(source, options)?;
-        let memory = estimate(&gguf, loader.n_ctx())?;
-        drop(gguf);
+        let memory = wire_estimate(loader.memory_estimate());
         self.unload(engine);
         let model = loop {
             self.platform.yield_now().await;
@@ -169,13 +163,11 @@ fn fits(loaded: &Loaded, spec: &LoadSpec<'_>) -> bool {
     loaded.id == *spec.id && spec.n_ctx.is_none_or(|wanted| wanted == n_ctx)
 }
 
-fn estimate(gguf: &Gguf, n_ctx: usize) -> Result<MemoryEstimate, EngineError> {
-    let config = ModelConfig::from_gguf(gguf)?;
-    let estimate = memory_estimate(gguf, &config, n_ctx, KvType::default());
-    Ok(MemoryEstimate {
+fn wire_estimate(estimate: nox_engine::MemoryEstimate) -> MemoryEstimate {
+    MemoryEstimate {
         weights_bytes: estimate.weights_bytes,
         kv_bytes: estimate.kv_bytes,
         scratch_bytes: estimate.scratch_bytes,
         total_bytes: estimate.total_bytes,
-    })
+    }
 }

@@ -265,6 +265,95 @@ fn an_import_that_breaks_off_leaves_nothing_behind() {
     host.import(&json!({}), "a.gguf", &tiny()).unwrap();
 }
 
+/// The file is copied, and its check begins.
+fn begin_check(host: &Host) -> nox_protocol::Id {
+    let id = host.begin_import(&json!({}), "a.gguf", Pieces::new(&tiny()));
+    host.run_until(|frames| has_notification(frames, &id, "progress", "verifying"));
+    id
+}
+
+#[test]
+fn a_check_can_be_cancelled_between_any_two_of_its_steps() {
+    let host = Host::greeted(Setup::default());
+    let mut n_steps = 0;
+    loop {
+        let id = begin_check(&host);
+        for _ in 0..n_steps {
+            host.step();
+        }
+        host.cancel(&id);
+        match host.end(&id) {
+            Err(error) => assert_eq!(error.data.kind, ErrorKind::Cancelled, "{error:?}"),
+            Ok(_) => break,
+        }
+        assert_eq!(host.model_ids(), ["nox-builtin"], "after {n_steps} steps");
+        n_steps += 1;
+    }
+    // The header, the tokenizer, the template, and a conversation.
+    assert!(n_steps >= 4, "only {n_steps} steps");
+    assert_eq!(host.model_ids(), ["nox-builtin", "a"]);
+}
+
+#[test]
+fn other_calls_are_answered_while_a_file_is_checked() {
+    let host = Host::greeted(Setup::default());
+    let import = begin_check(&host);
+    let status = host.begin("status", &json!({}));
+    host.end(&status).unwrap();
+    assert!(
+        host.frames()
+            .iter()
+            .all(|frame| json!(frame)["id"] != json!(import)),
+        "the import had ended before"
+    );
+    host.end(&import).unwrap();
+}
+
+#[test]
+fn what_is_wrong_with_a_chosen_file_is_said_in_plain_words_first() {
+    let host = Host::greeted(Setup::default());
+    let sound = tiny();
+    let without_template = TinyModel {
+        template: None,
+        ..TinyModel::default()
+    };
+    let unknown = TinyModel {
+        architecture: "mamba",
+        ..TinyModel::default()
+    };
+    for (bytes, plain, detail) in [
+        (&b""[..], "This file is empty.", "not a GGUF file"),
+        (b"hi", "This file is not a model", "GGUF"),
+        (b"<!DOCTYPE html>", "This is a web page", "\"<!DO\""),
+        (b"version https://git-lfs", "This is a pointer", "GGUF"),
+        (
+            b"PK\x03\x04 and more",
+            "This is an archive",
+            "\"PK\\x03\\x04\"",
+        ),
+        (b"\x10\0\0\0\0\0\0\0{}", "This file is not a model", ".gguf"),
+        (
+            &sound[..2000],
+            "This model file is damaged or not complete",
+            "offset",
+        ),
+        (
+            &without_template.bytes(),
+            "This model is not made for chat",
+            "tokenizer.chat_template",
+        ),
+        (
+            &unknown.bytes(),
+            "This kind of model is not supported",
+            "mamba",
+        ),
+    ] {
+        let error = host.import(&json!({}), "a.gguf", bytes).unwrap_err();
+        assert!(error.message.starts_with(plain), "{}", error.message);
+        assert!(error.message.contains(detail), "{}", error.message);
+    }
+}
+
 #[test]
 fn a_full_store_refuses_before_copying_and_while_copying() {
     let builtin = TinyModel::default().bytes();
@@ -546,6 +635,31 @@ fn the_builtin_model_is_fetched_once_and_again_when_it_has_changed() {
             .contains("SHA-256")
     );
     broken.chat(&say("hello", 3)).unwrap();
+}
+
+#[test]
+fn an_update_that_cannot_be_fetched_leaves_the_model_of_before_in_use() {
+    let store = MemoryStore::new();
+    let setup = |builtin: Option<Vec<u8>>, sha256: Option<String>| Setup {
+        store: Rc::new(store.clone()),
+        builtin,
+        builtin_sha256: sha256,
+        ..Setup::default()
+    };
+    let old = TinyModel::default().bytes();
+    let first = Host::greeted(setup(Some(old), None));
+    let said = first.chat(&say("hello", 3)).unwrap().message.content;
+    // A new release, and no network; then a file that is cut short on its way.
+    for served in [None, Some(tiny()[..3000].to_vec())] {
+        let updated = Host::greeted(setup(served, Some("0".repeat(64))));
+        assert_eq!(updated.model_ids(), ["nox-builtin"]);
+        let status = updated.call("status", &json!({})).unwrap();
+        let warning = status["storage"]["warning"].as_str().unwrap();
+        assert!(warning.contains("could not be updated"), "{warning}");
+        assert!(warning.contains("stays in use"), "{warning}");
+        let reply = updated.chat(&say("hello", 3)).unwrap();
+        assert_eq!(reply.message.content, said);
+    }
 }
 
 #[test]

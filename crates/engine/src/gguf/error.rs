@@ -16,8 +16,8 @@ pub enum GgufError {
         source: io::Error,
     },
     /// The file does not begin with `GGUF`.
-    #[error("not a GGUF file: it begins with {found:02x?} instead of \"GGUF\"")]
-    NotGguf { found: [u8; 4] },
+    #[error("not a GGUF file: it begins with \"{}\" instead of \"GGUF\"", .found.escape_ascii())]
+    NotGguf { found: Vec<u8> },
     /// The version number reads right only when its bytes are swapped.
     #[error("the file is big-endian GGUF; only little-endian files are supported")]
     BigEndian,

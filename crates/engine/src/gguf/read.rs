@@ -74,8 +74,12 @@ pub(super) fn read(source: &dyn ModelSource) -> Result<Gguf, GgufError> {
 }
 
 fn read_magic_and_version(window: &mut Window<'_>) -> Result<(), GgufError> {
-    let magic = window.array(|| "the magic number".to_owned())?;
-    if &magic != b"GGUF" {
+    const MAGIC: &[u8] = b"GGUF";
+    // What is too short to be a model at all is not one that was cut short.
+    let n_bytes = window.left_bytes().min(MAGIC.len() as u64) as usize;
+    let mut magic = Vec::new();
+    window.append(n_bytes, &mut magic, || "the magic number".to_owned())?;
+    if magic != MAGIC {
         return Err(GgufError::NotGguf { found: magic });
     }
     match window.u32(|| "the version".to_owned())? {

@@ -5,13 +5,12 @@
 //! build and endless to write.
 
 use minijinja::value::ValueKind;
-use minijinja::{Error, ErrorKind, Output, State, Value, escape_formatter};
+use minijinja::{Error, Output, State, Value, escape_formatter};
+
+use super::nesting::check_depth;
 
 /// What a unit of fuel stands for in bytes; minijinja's own rate.
 const BYTES_PER_FUEL: u64 = 64;
-/// Far beyond what a tool's parameters need.
-const MAX_DEPTH: usize = 64;
-
 /// Takes the fuel for `n_bytes` of text.
 pub(super) fn charge_bytes(state: &State, n_bytes: u64) -> Result<(), Error> {
     state.consume_fuel(n_bytes / BYTES_PER_FUEL)
@@ -43,10 +42,7 @@ fn charge_level(state: &State, value: &Value, depth: usize) -> Result<(), Error>
         ValueKind::Seq | ValueKind::Iterable => false,
         _ => return charge_bytes(state, value.as_str().map_or(0, str::len) as u64),
     };
-    if depth == MAX_DEPTH {
-        let message = "the value is nested too deeply to be written";
-        return Err(Error::new(ErrorKind::InvalidOperation, message));
-    }
+    check_depth(depth)?;
     for item in value.try_iter()? {
         state.consume_fuel(1)?;
         charge_level(state, &item, depth + 1)?;

@@ -6,13 +6,12 @@
 //! methods). They come from files that are not trusted, so time and memory are
 //! limited. The module knows no roles and no markup of its own.
 //!
-//! Two things are not promised, as minijinja has no hook for them: `+` and `~` on
-//! lists that doubled themselves for more than thirty rounds run unmetered, and
-//! to drop lists nested tens of thousands deep exhausts the stack. A file made to
-//! do so ends the process, or the worker that it runs in.
+//! What is not promised: operators (`+`, `~`, `==`) on lists that one expression
+//! multiplies into millions of items run unmetered, as minijinja has no hook for them.
 
 mod cost;
 mod methods;
+mod nesting;
 mod strftime;
 mod tojson;
 
@@ -25,6 +24,11 @@ use minijinja::{Environment, ErrorKind, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::gguf::{Gguf, GgufError, OptionalKey as _};
+
+use nesting::TooNested;
+pub use nesting::{
+    MAX_BRACKET_DEPTH, MAX_CALL_DEPTH, MAX_STATEMENT_DEPTH, MAX_TAG_TOKENS, MAX_VALUE_DEPTH,
+};
 
 /// The longest templates in use have some tens of kilobytes.
 pub const MAX_TEMPLATE_BYTES: usize = 1024 * 1024;
@@ -101,6 +105,17 @@ pub enum TemplateError {
     /// The template loops for too long or makes too much text.
     #[error("the chat template takes too long or writes too much")]
     TooExpensive,
+    /// The template, or a value that it makes, is nested more deeply than the stack is
+    /// sure to bear; see [`MAX_TAG_TOKENS`] and its neighbours.
+    #[error("the chat template is nested too deeply: {what}")]
+    #[allow(missing_docs)]
+    TooNested { what: String },
+    /// The template asks for templates beside it.
+    #[error(
+        "the chat template has the tag {tag:?}, which takes templates from other files; a model has only one"
+    )]
+    #[allow(missing_docs)]
+    JoinsTemplates { tag: String },
     /// The template fails on these messages.
     #[error("the chat template failed: {0}")]
     Render(#[source] minijinja::Error),
@@ -141,10 +156,13 @@ impl ChatTemplate {
                 cap_bytes: MAX_TEMPLATE_BYTES,
             });
         }
-        let mut environment = Environment::new();
         let mut syntax = SyntaxConfig::builder();
         syntax.trim_blocks(true).lstrip_blocks(true);
-        environment.set_syntax(syntax.build().map_err(TemplateError::Syntax)?);
+        let syntax = syntax.build().map_err(TemplateError::Syntax)?;
+        let marked = nesting::mark_assignments(&without_generation_tags(source), &syntax)?;
+        let mut environment = Environment::new();
+        environment.set_syntax(syntax);
+        nesting::limit(&mut environment);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_unknown_method_callback(methods::call);
         environment.add_function("raise_exception", raise_exception);
@@ -152,7 +170,7 @@ impl ChatTemplate {
         environment.add_filter("string", cost::string);
         environment.add_filter("tojson", tojson::tojson);
         environment
-            .add_template_owned(NAME, without_generation_tags(source))
+            .add_template_owned(NAME, marked)
             .map_err(TemplateError::Syntax)?;
         Ok(Self {
             source: source.to_owned(),
@@ -236,6 +254,9 @@ fn classify(error: minijinja::Error) -> TemplateError {
     while let Some(current) = cause {
         if let Some(Refusal(message)) = current.downcast_ref() {
             return TemplateError::Refused(message.clone());
+        }
+        if let Some(too_nested) = current.downcast_ref::<TooNested>() {
+            return too_nested.clone().into();
         }
         let jinja = current.downcast_ref::<minijinja::Error>();
         if jinja.is_some_and(|error| error.kind() == ErrorKind::OutOfFuel) {

@@ -17,7 +17,7 @@ mod vocab;
 pub use decode::TextDecoder;
 pub use error::TokenizerError;
 
-use bpe::Bpe;
+use bpe::{Bpe, BpeBuilder};
 use special::{Fragment, Matcher};
 use spm::Spm;
 use vocab::{Spelling, TokenKind, Vocab};
@@ -56,46 +56,12 @@ impl Tokenizer {
     /// The file has no tokenizer, one of a kind that is not implemented, or one
     /// whose parts do not fit together.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, TokenizerError> {
-        let metadata = gguf.metadata();
-        let model = metadata.str("tokenizer.ggml.model").optional()?;
-        let pre = metadata.str("tokenizer.ggml.pre").optional()?;
-        let (vocab, encoder, add_bos) = match model.ok_or(TokenizerError::Missing)? {
-            "no_vocab" | "none" => return Err(TokenizerError::Missing),
-            "llama" => {
-                let vocab = Vocab::from_gguf(gguf, Spelling::Escaped)?;
-                let spm = Spm::new(metadata, &vocab)?;
-                (vocab, Encoder::Spm(spm), true)
+        let mut builder = TokenizerBuilder::new();
+        loop {
+            if let Some(tokenizer) = builder.step(gguf)? {
+                return Ok(tokenizer);
             }
-            model @ ("gpt2" | "gemma4") => {
-                let pre = match model {
-                    "gemma4" => model,
-                    // Files from before there were pre-tokenizers do not name one.
-                    _ => pre.unwrap_or("default"),
-                };
-                let pre = pre::find(pre)?;
-                let spelling = match pre.raw_utf8 {
-                    true => Spelling::Escaped,
-                    false => Spelling::ByteAlphabet,
-                };
-                let vocab = Vocab::from_gguf(gguf, spelling)?;
-                let bpe = Bpe::new(metadata, &vocab, pre)?;
-                (vocab, Encoder::Bpe(Box::new(bpe)), pre.add_bos)
-            }
-            other => {
-                return Err(TokenizerError::Unsupported {
-                    model: other.to_owned(),
-                    supported: "gpt2, llama, gemma4",
-                });
-            }
-        };
-        let stored_add_bos = metadata.bool("tokenizer.ggml.add_bos_token").optional()?;
-        Ok(Self {
-            user_defined: Matcher::new(&vocab, |kind| kind == TokenKind::UserDefined),
-            all_special: Matcher::new(&vocab, TokenKind::is_special),
-            add_bos: stored_add_bos.unwrap_or(add_bos) && vocab.bos.is_some(),
-            vocab,
-            encoder,
-        })
+        }
     }
 
     /// The tokens of `text`; BOS and EOS are not added.
@@ -179,6 +145,126 @@ impl Tokenizer {
     pub fn is_control(&self, id: u32) -> bool {
         self.vocab.kind(id) == TokenKind::Control
     }
+}
+
+/// A tokenizer in the making. A large vocabulary takes a second or more on a slow
+/// device; between two steps the caller may do as it likes.
+#[derive(Default)]
+pub struct TokenizerBuilder {
+    stage: Stage,
+}
+
+#[derive(Default)]
+enum Stage {
+    #[default]
+    Begin,
+    Bpe {
+        vocab: Vocab,
+        bpe: Box<BpeBuilder>,
+        add_bos: bool,
+    },
+    Encoder {
+        vocab: Vocab,
+        encoder: Encoder,
+        add_bos: bool,
+    },
+}
+
+impl TokenizerBuilder {
+    /// Nothing is done yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Does one piece of the work; the last one gives the tokenizer. Every step wants
+    /// the same file.
+    ///
+    /// # Errors
+    /// As for [`Tokenizer::from_gguf`]; building then has to begin anew.
+    pub fn step(&mut self, gguf: &Gguf) -> Result<Option<Tokenizer>, TokenizerError> {
+        self.stage = match std::mem::take(&mut self.stage) {
+            Stage::Begin => begin(gguf)?,
+            Stage::Bpe {
+                vocab,
+                mut bpe,
+                add_bos,
+            } => match bpe.step(gguf.metadata(), &vocab)? {
+                None => Stage::Bpe {
+                    vocab,
+                    bpe,
+                    add_bos,
+                },
+                Some(bpe) => Stage::Encoder {
+                    vocab,
+                    encoder: Encoder::Bpe(Box::new(bpe)),
+                    add_bos,
+                },
+            },
+            Stage::Encoder {
+                vocab,
+                encoder,
+                add_bos,
+            } => return finish(gguf, vocab, encoder, add_bos).map(Some),
+        };
+        Ok(None)
+    }
+}
+
+/// Reads the vocabulary and finds out which encoder it is for.
+fn begin(gguf: &Gguf) -> Result<Stage, TokenizerError> {
+    let metadata = gguf.metadata();
+    let model = metadata.str("tokenizer.ggml.model").optional()?;
+    let pre = metadata.str("tokenizer.ggml.pre").optional()?;
+    match model.ok_or(TokenizerError::Missing)? {
+        "no_vocab" | "none" => Err(TokenizerError::Missing),
+        "llama" => {
+            let vocab = Vocab::from_gguf(gguf, Spelling::Escaped)?;
+            let spm = Spm::new(metadata, &vocab)?;
+            Ok(Stage::Encoder {
+                vocab,
+                encoder: Encoder::Spm(spm),
+                add_bos: true,
+            })
+        }
+        model @ ("gpt2" | "gemma4") => {
+            let pre = match model {
+                "gemma4" => model,
+                // Files from before there were pre-tokenizers do not name one.
+                _ => pre.unwrap_or("default"),
+            };
+            let pre = pre::find(pre)?;
+            let spelling = match pre.raw_utf8 {
+                true => Spelling::Escaped,
+                false => Spelling::ByteAlphabet,
+            };
+            Ok(Stage::Bpe {
+                vocab: Vocab::from_gguf(gguf, spelling)?,
+                bpe: Box::new(BpeBuilder::new(pre)),
+                add_bos: pre.add_bos,
+            })
+        }
+        other => Err(TokenizerError::Unsupported {
+            model: other.to_owned(),
+            supported: "gpt2, llama, gemma4",
+        }),
+    }
+}
+
+fn finish(
+    gguf: &Gguf,
+    vocab: Vocab,
+    encoder: Encoder,
+    add_bos: bool,
+) -> Result<Tokenizer, TokenizerError> {
+    let stored_add_bos = gguf.metadata().bool("tokenizer.ggml.add_bos_token");
+    let add_bos = stored_add_bos.optional()?.unwrap_or(add_bos);
+    Ok(Tokenizer {
+        user_defined: Matcher::new(&vocab, |kind| kind == TokenKind::UserDefined),
+        all_special: Matcher::new(&vocab, TokenKind::is_special),
+        add_bos: add_bos && vocab.bos.is_some(),
+        vocab,
+        encoder,
+    })
 }
 
 impl std::fmt::Debug for Tokenizer {
