@@ -89,7 +89,7 @@ pub trait Lane {
 }
 
 /// Below so many multiplications, waking other threads costs more than they save.
-const MIN_SHARED_WORK: usize = 30_000;
+pub(crate) const MIN_SHARED_WORK: usize = 30_000;
 
 /// The processor: SIMD kernels on a thread pool.
 pub struct CpuLane {

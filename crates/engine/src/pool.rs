@@ -10,6 +10,11 @@
 //! joined: a thread that comes late, or never, costs speed and nothing else.
 //! Without shared memory (WebAssembly without `atomics`) the pool has the calling
 //! thread only, and never asks for more.
+//!
+//! A panic of the work comes back to the caller. Where a thread ends without
+//! unwinding (a panic that aborts, or a trap in WebAssembly) its part is never
+//! finished; whoever witnesses that sets the pool's [death
+//! flag](PoolThread::death_flag), and the caller panics rather than wait.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -17,8 +22,9 @@ use std::io;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// The most threads a pool may have.
 pub const MAX_THREADS: usize = 64;
@@ -30,6 +36,10 @@ const N_SPINS: usize = if cfg!(target_arch = "wasm32") {
 } else {
     1_000
 };
+
+/// How often a sleeping caller looks at the death flag: a script that sets it has no
+/// way to wake the caller.
+const DEATH_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A part of the work: the items from `start` up to `end`.
 type Body<'a> = dyn Fn(Range<usize>) + Sync + 'a;
@@ -110,7 +120,8 @@ impl ThreadPool {
     /// when all calls have.
     ///
     /// # Panics
-    /// With the first panic of `body`, on whatever thread it was.
+    /// With the first panic of `body`, on whatever thread it was; and when a thread
+    /// has died.
     pub fn run(&self, n_items: usize, body: &Body<'_>) {
         let n_parts = self.n_threads().min(n_items);
         if n_parts <= 1 {
@@ -152,7 +163,21 @@ static TICKETS: Mutex<Vec<(usize, PoolThread)>> = Mutex::new(Vec::new());
 impl PoolThread {
     /// Works for the pool until the pool is dropped.
     pub fn run(self) {
+        let guard = AbortOnUnwind;
         self.shared.work();
+        std::mem::forget(guard);
+    }
+
+    /// The address of the pool's death flag, for whoever runs this thread where it can
+    /// end without unwinding. It is valid until [`Self::run`] has returned, and so for
+    /// ever if it never does.
+    ///
+    /// Anything but zero, stored atomically, makes the caller of [`ThreadPool::run`]
+    /// panic within a fraction of a second, now or at its next job. Other threads may
+    /// still be using what that caller lent them, so the flag is for programs that a
+    /// panic ends.
+    pub fn death_flag(&self) -> *mut i32 {
+        self.shared.is_dead.as_ptr()
     }
 
     /// A number that stands for this thread, to be sent to where it starts.
@@ -161,6 +186,16 @@ impl PoolThread {
         let ticket = NEXT.fetch_add(1, Ordering::Relaxed);
         lock(&TICKETS).push((ticket, self));
         ticket
+    }
+}
+
+/// The body's panics are caught, so a thread that unwinds has a defect of the pool
+/// itself; the caller would wait for it with its data lent out.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        std::process::abort();
     }
 }
 
@@ -208,6 +243,8 @@ struct Shared {
     caller_sleeps: AtomicBool,
     done: (Mutex<()>, Condvar),
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    /// Not zero once a thread has ended with its part unfinished.
+    is_dead: AtomicI32,
     is_closed: AtomicBool,
 }
 
@@ -250,13 +287,27 @@ impl Shared {
         let mut guard = lock(&self.done.0);
         self.caller_sleeps.store(true, Ordering::SeqCst);
         while self.n_pending.load(Ordering::SeqCst) > 0 {
-            guard = self
-                .done
-                .1
-                .wait(guard)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.assert_alive();
+            let woken = self.done.1.wait_timeout(guard, DEATH_CHECK_INTERVAL);
+            guard = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         self.caller_sleeps.store(false, Ordering::SeqCst);
+    }
+
+    /// # Panics
+    /// A thread has died.
+    fn assert_alive(&self) {
+        if self.is_dead.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        // A thread that could still speak left its text here.
+        let text = lock(&self.panic)
+            .take()
+            .and_then(|text| text.downcast::<String>().ok());
+        match text {
+            Some(text) => panic!("a thread of the pool has died: {text}"),
+            None => panic!("a thread of the pool has died in a trap"),
+        }
     }
 
     fn finish_part(&self) {
@@ -270,7 +321,7 @@ impl Shared {
     /// A pool thread's life.
     fn work(&self) {
         #[cfg(panic = "abort")]
-        abort::watch(self);
+        let _watch = abort::watch(self);
         // Read before joining, so that the first job after joining is not missed.
         let mut seen = self.job.load(Ordering::SeqCst);
         let own = 1 + self.n_joined.fetch_add(1, Ordering::SeqCst);
@@ -324,34 +375,51 @@ impl Shared {
     }
 }
 
-/// Where a panic ends the thread without unwinding, the caller would wait for
-/// ever; the panic hook still runs, and reports it.
+/// Where a panic ends the thread without unwinding, the panic hook still runs: it
+/// notes what was said, and wakes the caller.
 #[cfg(panic = "abort")]
 mod abort {
     use super::{Shared, lock};
     use std::cell::Cell;
     use std::sync::Once;
+    use std::sync::atomic::Ordering;
 
     thread_local! {
         static POOL: Cell<Option<*const Shared>> = const { Cell::new(None) };
     }
 
-    /// From now on a panic of this thread counts as a failed part of `shared`'s job.
-    pub(super) fn watch(shared: &Shared) {
+    /// For as long as it lives, a panic of this thread is the death of the pool.
+    pub(super) struct Watch;
+
+    impl Drop for Watch {
+        fn drop(&mut self) {
+            POOL.set(None);
+        }
+    }
+
+    pub(super) fn watch(shared: &Shared) -> Watch {
         static HOOK: Once = Once::new();
         POOL.set(Some(shared));
         HOOK.call_once(|| {
             let previous = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |info| {
                 if let Some(shared) = POOL.get() {
-                    // SAFETY: `work` is on this thread's stack and holds the pool alive.
-                    let shared = unsafe { &*shared };
-                    lock(&shared.panic).get_or_insert(Box::new(info.to_string()));
-                    shared.finish_part();
+                    // SAFETY: the watch is on the stack of `work`, which borrows the pool.
+                    unsafe { &*shared }.die(info.to_string());
                 }
                 previous(info);
             }));
         });
+        Watch
+    }
+
+    impl Shared {
+        fn die(&self, text: String) {
+            lock(&self.panic).get_or_insert(Box::new(text));
+            self.is_dead.store(1, Ordering::SeqCst);
+            drop(lock(&self.done.0));
+            self.done.1.notify_one();
+        }
     }
 }
 
@@ -413,6 +481,82 @@ mod tests {
             assert_eq!(message, &format!("item {culprit}"));
             assert_eq!(sum_of(&pool, 9), (3, 36));
         }
+    }
+
+    /// Threads that leave word where their death is to be noted.
+    #[derive(Default)]
+    struct Witnessed {
+        death_flag: Cell<usize>,
+    }
+
+    impl Spawner for Witnessed {
+        fn spawn(&self, thread: PoolThread) -> io::Result<()> {
+            self.death_flag.set(thread.death_flag() as usize);
+            OsThreads.spawn(thread)
+        }
+    }
+
+    impl Witnessed {
+        /// The flag as a witness outside of this code has it: an address.
+        fn flag(&self) -> &AtomicI32 {
+            // SAFETY: no thread of these tests returns before the flag's last use.
+            unsafe { AtomicI32::from_ptr(self.death_flag.get() as *mut i32) }
+        }
+    }
+
+    fn message_of(run: impl FnOnce()) -> &'static str {
+        let payload = catch_unwind(AssertUnwindSafe(run)).expect_err("it panics");
+        payload.downcast_ref::<&str>().expect("a fixed text")
+    }
+
+    #[test]
+    fn a_thread_that_ends_without_unwinding_does_not_keep_the_caller_waiting() {
+        let witness = Witnessed::default();
+        let pool = ThreadPool::new(2, &witness).unwrap();
+        wait_for(&pool, 2);
+        let flag = witness.flag();
+        let job = || {
+            pool.run(2, &|range| {
+                if range.start == 1 {
+                    // As in a trap: nothing of this stack runs again.
+                    flag.store(1, Ordering::SeqCst);
+                    loop {
+                        std::thread::park();
+                    }
+                }
+            });
+        };
+        assert_eq!(message_of(job), "a thread of the pool has died in a trap");
+        // Nor at the next job, which the dead thread does not even take.
+        let next = || {
+            sum_of(&pool, 2);
+        };
+        assert_eq!(message_of(next), "a thread of the pool has died in a trap");
+    }
+
+    #[test]
+    fn a_caller_that_already_sleeps_learns_of_a_death() {
+        let witness = Witnessed::default();
+        let pool = ThreadPool::new(2, &witness).unwrap();
+        wait_for(&pool, 2);
+        let shared = Arc::clone(&pool.shared);
+        let flag = witness.flag();
+        let job = || {
+            pool.run(2, &|range| {
+                if range.start == 1 {
+                    while !shared.caller_sleeps.load(Ordering::SeqCst) {
+                        std::thread::yield_now();
+                    }
+                    // Taken once more when the caller has given it up to sleep.
+                    drop(lock(&shared.done.0));
+                    flag.store(1, Ordering::SeqCst);
+                    loop {
+                        std::thread::park();
+                    }
+                }
+            });
+        };
+        assert_eq!(message_of(job), "a thread of the pool has died in a trap");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A panic aborts: the module's memory is not to be trusted any more, so the host is
 //! told why and the worker ends. Traps that are no panics do not come by here; the
-//! worker's script sees them as `error` or `unhandledrejection`.
+//! worker's script sees them as `error` or `unhandledrejection`, and a pool thread's
+//! script tells the pool, whose caller then panics.
 
 use std::cell::RefCell;
 use std::panic::PanicHookInfo;

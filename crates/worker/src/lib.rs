@@ -9,6 +9,8 @@
 mod death;
 #[cfg(target_arch = "wasm32")]
 mod door;
+#[cfg(all(target_arch = "wasm32", feature = "conformance"))]
+mod faults;
 #[cfg(target_arch = "wasm32")]
 mod gloo_door;
 #[cfg(target_arch = "wasm32")]
@@ -26,6 +28,8 @@ mod streams;
 #[cfg(target_arch = "wasm32")]
 mod threads;
 
+#[cfg(all(target_arch = "wasm32", feature = "conformance"))]
+pub use faults::{panic_in_pool, panic_now, trap_in_pool, trap_now};
 #[cfg(all(target_arch = "wasm32", feature = "conformance"))]
 pub use start::check_storage;
 #[cfg(target_arch = "wasm32")]

@@ -182,7 +182,8 @@ impl OpfsStore {
         };
         let about = |error: JsValue| about_file(id, "create a file", &error);
         let file = self.file(&part(id), true).await.map_err(about)?;
-        let handle = Handle::open(&file, Access::Write).await.map_err(about)?;
+        let mut handle = Handle::open(&file, Access::Write).await.map_err(about)?;
+        // A worker that died may have left a part behind.
         handle.truncate().map_err(about)?;
         Ok(Box::new(OpfsWriter {
             store: self.clone(),
@@ -349,8 +350,10 @@ impl Handle {
         Ok(opened)
     }
 
-    fn truncate(&self) -> Result<(), JsValue> {
-        self.handle.truncate_with_u32(0)
+    fn truncate(&mut self) -> Result<(), JsValue> {
+        self.handle.truncate_with_u32(0)?;
+        self.size_bytes = 0;
+        Ok(())
     }
 
     /// Appends as much as there is room for, and says how much that was.
@@ -521,7 +524,6 @@ async fn copy(from: &FileSystemFileHandle, to: &FileSystemFileHandle) -> Result<
     let source = Handle::open(from, Access::Read).await?;
     let mut target = Handle::open(to, Access::Write).await?;
     target.truncate()?;
-    target.size_bytes = 0;
     let mut chunk = vec![0; COPY_CHUNK_BYTES];
     while target.size_bytes < source.size_bytes {
         let n_left = source.size_bytes - target.size_bytes;

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use nox_engine::CpuLane;
+use nox_engine::quant::lane_check;
 use nox_protocol::BuildInfo;
 use nox_runtime::store::MemoryStore;
 use nox_runtime::{BuiltinModel, ModelId, ModelStore, Runtime, RuntimeOptions};
@@ -27,11 +28,18 @@ const BUILTIN_ID: &str = "nox-builtin";
 pub async fn start(options: JsValue) -> Result<(), JsValue> {
     death::install_panic_hook();
     let options = StartOptions::read(options).map_err(|text| js_sys::Error::new(&text))?;
+    let started = start_pool(&options).await;
+    let lane = Rc::new(CpuLane::new(started.pool));
+    // Before anything is opened: what computes something else here must not answer.
+    lane_check(&*lane).map_err(|mismatch| {
+        js_sys::Error::new(&format!("this device miscalculates: {mismatch}"))
+    })?;
+    #[cfg(feature = "conformance")]
+    crate::faults::note_lane(&lane);
     let platform = Rc::new(WebPlatform::new()?);
     let store = open_store().await;
     let builtin = builtin(&options)?;
     let memory_limit_bytes = options.memory_limit_bytes();
-    let started = start_pool(&options).await;
     let BuildOptions { name, why, skipped } = options.build;
     let lane_why = started.shortage.unwrap_or_else(|| why.clone());
     let options = RuntimeOptions {
@@ -41,7 +49,7 @@ pub async fn start(options: JsValue) -> Result<(), JsValue> {
             why,
             skipped,
         },
-        lane: Rc::new(CpuLane::new(started.pool)),
+        lane,
         lane_why,
         builtin: Some(builtin),
         memory_limit_bytes,
@@ -53,11 +61,11 @@ pub async fn start(options: JsValue) -> Result<(), JsValue> {
     Ok(())
 }
 
-/// What a pool thread's script calls with the number that it was sent: computes
+/// What a pool thread's script calls with the ticket that it was sent: computes
 /// until the pool ends.
 #[wasm_bindgen]
-pub fn pool_worker_main(ptr: usize) {
-    nox_engine::pool::worker_main(ptr);
+pub fn pool_worker_main(ticket: usize) {
+    nox_engine::pool::worker_main(ticket);
 }
 
 /// Puts OPFS through the tests that every model store must pass. It must be empty.

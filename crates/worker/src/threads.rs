@@ -9,7 +9,7 @@ use nox_engine::pool::{MAX_THREADS, PoolThread, Spawner, ThreadPool};
 use nox_protocol::method;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
+use web_sys::{Event, MessageEvent, Worker, WorkerOptions, WorkerType};
 
 use crate::death::say_last_word;
 use crate::js;
@@ -91,17 +91,19 @@ impl WebThreads {
         })
     }
 
-    fn start(&self, ticket: usize) -> Result<(), JsValue> {
+    fn start(&self, thread: PoolThread) -> Result<(), JsValue> {
         let options = WorkerOptions::new();
         options.set_type(WorkerType::Module);
         let worker = Worker::new_with_options(&self.pool_url, &options)?;
         self.listen(&worker)?;
+        let death_flag = thread.death_flag() as usize;
         let message = Object::new();
         for (key, value) in [
             ("url", JsValue::from(self.module_url.as_str())),
             ("module", wasm_bindgen::module()),
             ("memory", wasm_bindgen::memory()),
-            ("ptr", JsValue::from(ticket)),
+            ("ticket", JsValue::from(thread.into_ticket())),
+            ("deathFlag", JsValue::from(death_flag)),
         ] {
             Reflect::set(&message, &key.into(), &value)?;
         }
@@ -111,11 +113,16 @@ impl WebThreads {
         Ok(())
     }
 
-    /// Notes failures to start, and passes on the last word of a thread that panics.
+    /// Notes failures to start, and passes on the last word of a thread that dies while
+    /// this worker is not waiting for it.
     fn listen(&self, worker: &Worker) -> Result<(), JsValue> {
         let failure = Rc::clone(&self.failure);
-        let on_error = Closure::<dyn FnMut(ErrorEvent)>::new(move |event: ErrorEvent| {
-            let reason = Some(event.message()).filter(|text| !text.is_empty());
+        let on_error = Closure::<dyn FnMut(Event)>::new(move |event: Event| {
+            // Else it would come up again as this worker's own error.
+            event.prevent_default();
+            // A script that can't be fetched gives an event without a message.
+            let reason = Reflect::get(&event, &"message".into()).unwrap_or_default();
+            let reason = reason.as_string().filter(|text| !text.is_empty());
             let reason = reason.unwrap_or_else(|| "a thread's script failed".to_owned());
             failure.borrow_mut().get_or_insert(reason);
         });
@@ -139,7 +146,7 @@ impl WebThreads {
 
 impl Spawner for WebThreads {
     fn spawn(&self, thread: PoolThread) -> io::Result<()> {
-        self.start(thread.into_ticket())
+        self.start(thread)
             .map_err(|error| io::Error::other(js::message(&error)))
     }
 }

@@ -43,7 +43,8 @@ const here = new URL(self.location.href);
 const query = here.searchParams;
 const wishes = parseWishes(query);
 let current: BuildName | null = null;
-let isRunning = false;
+/** Whether a runtime was entered and has not refused to start. */
+let isEntered = false;
 
 // First of all: frames may come before anything below has run.
 const early: unknown[] = [];
@@ -66,7 +67,6 @@ async function run(): Promise<void> {
   } finally {
     clearInterval(alive);
   }
-  isRunning = true;
   self.removeEventListener("message", keep);
   for (const data of early.splice(0)) self.dispatchEvent(new MessageEvent("message", { data }));
 }
@@ -101,8 +101,12 @@ async function start(
     () => die(new Error(`${name} did not start within ${START_LIMIT_MS / 1000} s`)),
     START_LIMIT_MS,
   );
+  isEntered = true;
   try {
     await bindings.start(options);
+  } catch (error) {
+    isEntered = false;
+    throw error;
   } finally {
     clearTimeout(limit);
   }
@@ -154,11 +158,12 @@ function announce(): void {
 }
 
 /**
- * A failure that nobody awaits. In a running runtime that is a trap, after which
- * its memory can't be trusted; before, the result of `start` tells all there is.
+ * A failure that nobody awaits. Once the runtime was entered that is a trap, after
+ * which its memory can't be trusted, and `start` may never settle; before, the
+ * result of loading it tells all there is.
  */
 function strayFailure(error: unknown): void {
-  if (isRunning) die(error);
+  if (isEntered) die(error);
 }
 
 /** Tells the host why, and ends this worker. */

@@ -1,12 +1,15 @@
 //! The kernels of this build against their scalar twins, at run time.
 //!
-//! One list of cases serves the native tests, the browser tests of every
-//! WebAssembly build, and a user's report from a device that nobody has at hand.
+//! One list of kernels serves the native tests, the browser tests of every
+//! WebAssembly build, a user's report from a device that nobody has at hand, and
+//! the start of a worker, which does not trust a device that it has never seen.
 
 use super::activations::{ActivationKind, ActivationScratch, Activations};
 use super::blocks::*;
-use super::kernels::{Kernel, Output, matmul_rows};
-use crate::gguf::GgmlType;
+use super::kernels::Kernel;
+use super::weight::{Weight, read_weight};
+use crate::gguf::{GgmlType, TensorInfo};
+use crate::lane::{CpuLane, Lane, MIN_SHARED_WORK, Product};
 use crate::math;
 use crate::sampler::Pcg32;
 
@@ -46,10 +49,22 @@ pub enum KernelMismatch {
     Digest { found: u64, expected: u64 },
 }
 
+/// Which products are compared.
+struct Shapes {
+    block_counts: &'static [usize],
+    token_counts: &'static [usize],
+    n_rows: usize,
+    /// The least number of multiplications; rows are added to reach it.
+    min_work: usize,
+}
+
 /// Odd numbers of blocks exercise the kernels' tails, as 1 to 9 tokens do their tiles.
-const BLOCK_COUNTS: [usize; 6] = [1, 2, 3, 4, 7, 18];
-const TOKEN_COUNTS: [usize; 4] = [1, 3, 4, 9];
-const N_ROWS: usize = 3;
+const ALL_SHAPES: Shapes = Shapes {
+    block_counts: &[1, 2, 3, 4, 7, 18],
+    token_counts: &[1, 3, 4, 9],
+    n_rows: 3,
+    min_work: 0,
+};
 
 /// Multiplies random rows of every type by every kernel of this build.
 ///
@@ -57,57 +72,9 @@ const N_ROWS: usize = 3;
 /// The first result whose bits are not the scalar twin's, or results that differ
 /// from those of other builds.
 pub fn kernel_check() -> Result<KernelCheck, KernelMismatch> {
-    let mut check = Check {
-        rng: Pcg32::new(0x6e6f_7869_6373),
-        n_products: 0,
-        digest: 0xcbf2_9ce4_8422_2325,
-    };
-    check.run::<f32>(32, Check::number)?;
-    check.run::<half::f16>(32, |rng| half::f16::from_f32(Check::number(rng)))?;
-    check.run::<half::bf16>(32, |rng| half::bf16::from_f32(Check::number(rng)))?;
-    check.run(1, |rng| BlockQ4_0 {
-        d: scale(rng),
-        qs: bytes(rng),
-    })?;
-    check.run(1, |rng| BlockQ4_1 {
-        d: scale(rng),
-        m: scale(rng),
-        qs: bytes(rng),
-    })?;
-    check.run(1, |rng| BlockQ5_0 {
-        d: scale(rng),
-        qh: bytes(rng),
-        qs: bytes(rng),
-    })?;
-    check.run(1, |rng| BlockQ5_1 {
-        d: scale(rng),
-        m: scale(rng),
-        qh: bytes(rng),
-        qs: bytes(rng),
-    })?;
-    check.run(1, |rng| BlockQ8_0 {
-        d: scale(rng),
-        qs: bytes(rng).map(|byte| byte as i8),
-    })?;
-    check.run(1, |rng| BlockQ4_K {
-        d: scale(rng),
-        dmin: scale(rng),
-        scales: bytes(rng),
-        qs: bytes(rng),
-    })?;
-    check.run(1, |rng| BlockQ5_K {
-        d: scale(rng),
-        dmin: scale(rng),
-        scales: bytes(rng),
-        qh: bytes(rng),
-        qs: bytes(rng),
-    })?;
-    check.run(1, |rng| BlockQ6_K {
-        ql: bytes(rng),
-        qh: bytes(rng),
-        scales: bytes(rng).map(|byte| byte as i8),
-        d: scale(rng),
-    })?;
+    let lane = CpuLane::single_threaded();
+    let mut check = Check::new(&lane, ALL_SHAPES);
+    check.every_kernel()?;
     check.float_functions();
     if check.digest != KERNEL_DIGEST {
         return Err(KernelMismatch::Digest {
@@ -121,6 +88,22 @@ pub fn kernel_check() -> Result<KernelCheck, KernelMismatch> {
     })
 }
 
+/// One product of every type on `lane`, on all of its threads, compared as by
+/// [`kernel_check`]; it takes some milliseconds.
+///
+/// # Errors
+/// The first result whose bits are not the scalar twin's.
+pub fn lane_check(lane: &dyn Lane) -> Result<(), KernelMismatch> {
+    let shapes = Shapes {
+        block_counts: &[3],
+        // A tile and a token beside it.
+        token_counts: &[5],
+        n_rows: lane.n_threads(),
+        min_work: MIN_SHARED_WORK,
+    };
+    Check::new(lane, shapes).every_kernel()
+}
+
 fn bytes<const N: usize>(rng: &mut Pcg32) -> [u8; N] {
     std::array::from_fn(|_| rng.next_u32() as u8)
 }
@@ -131,13 +114,90 @@ fn scale(rng: &mut Pcg32) -> half::f16 {
     half::f16::from_f32((rng.next_f32() - 0.5) * power_of_two)
 }
 
-struct Check {
+/// The blocks as a weight read from a file.
+fn weight<B: Kernel>(blocks: &[B], n_cols: usize) -> Weight {
+    // SAFETY: blocks have no padding (`Block`'s contract), so all of their bytes are set.
+    let bytes =
+        unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast::<u8>(), size_of_val(blocks)) };
+    let n_rows = blocks.len() * B::LEN / n_cols;
+    let info = TensorInfo {
+        name: "check".to_owned(),
+        shape: vec![n_rows, n_cols],
+        quant: B::QUANT,
+        offset: 0,
+        size_bytes: bytes.len() as u64,
+    };
+    read_weight(&bytes, &info, n_rows, n_cols).expect("the bytes are whole rows in memory")
+}
+
+struct Check<'a> {
+    lane: &'a dyn Lane,
+    shapes: Shapes,
     rng: Pcg32,
     n_products: usize,
     digest: u64,
 }
 
-impl Check {
+impl<'a> Check<'a> {
+    fn new(lane: &'a dyn Lane, shapes: Shapes) -> Self {
+        Self {
+            lane,
+            shapes,
+            rng: Pcg32::new(0x6e6f_7869_6373),
+            n_products: 0,
+            digest: 0xcbf2_9ce4_8422_2325,
+        }
+    }
+
+    fn every_kernel(&mut self) -> Result<(), KernelMismatch> {
+        self.run::<f32>(32, Self::number)?;
+        self.run::<half::f16>(32, |rng| half::f16::from_f32(Self::number(rng)))?;
+        self.run::<half::bf16>(32, |rng| half::bf16::from_f32(Self::number(rng)))?;
+        self.run(1, |rng| BlockQ4_0 {
+            d: scale(rng),
+            qs: bytes(rng),
+        })?;
+        self.run(1, |rng| BlockQ4_1 {
+            d: scale(rng),
+            m: scale(rng),
+            qs: bytes(rng),
+        })?;
+        self.run(1, |rng| BlockQ5_0 {
+            d: scale(rng),
+            qh: bytes(rng),
+            qs: bytes(rng),
+        })?;
+        self.run(1, |rng| BlockQ5_1 {
+            d: scale(rng),
+            m: scale(rng),
+            qh: bytes(rng),
+            qs: bytes(rng),
+        })?;
+        self.run(1, |rng| BlockQ8_0 {
+            d: scale(rng),
+            qs: bytes(rng).map(|byte| byte as i8),
+        })?;
+        self.run(1, |rng| BlockQ4_K {
+            d: scale(rng),
+            dmin: scale(rng),
+            scales: bytes(rng),
+            qs: bytes(rng),
+        })?;
+        self.run(1, |rng| BlockQ5_K {
+            d: scale(rng),
+            dmin: scale(rng),
+            scales: bytes(rng),
+            qh: bytes(rng),
+            qs: bytes(rng),
+        })?;
+        self.run(1, |rng| BlockQ6_K {
+            ql: bytes(rng),
+            qh: bytes(rng),
+            scales: bytes(rng).map(|byte| byte as i8),
+            d: scale(rng),
+        })
+    }
+
     fn number(rng: &mut Pcg32) -> f32 {
         (rng.next_f32() - 0.5) * 3.0
     }
@@ -148,18 +208,20 @@ impl Check {
         unit: usize,
         block: impl Fn(&mut Pcg32) -> B,
     ) -> Result<(), KernelMismatch> {
-        for n_blocks in BLOCK_COUNTS {
+        for &n_blocks in self.shapes.block_counts {
             // A number more than whole lanes where the type allows it.
             let row_len = n_blocks * unit + usize::from(B::LEN == 1);
-            for n_tokens in TOKEN_COUNTS {
-                let blocks: Vec<B> = (0..N_ROWS * row_len)
+            let n_cols = row_len * B::LEN;
+            for &n_tokens in self.shapes.token_counts {
+                let for_work = self.shapes.min_work.div_ceil(n_cols * n_tokens);
+                let n_rows = self.shapes.n_rows.max(for_work);
+                let blocks: Vec<B> = (0..n_rows * row_len)
                     .map(|_| block(&mut self.rng))
                     .collect();
-                let n_cols = row_len * B::LEN;
                 let x: Vec<f32> = (0..n_tokens * n_cols)
                     .map(|_| Self::number(&mut self.rng))
                     .collect();
-                self.compare(&blocks, &x, n_tokens)?;
+                self.compare(&blocks, n_cols, &x, n_tokens)?;
             }
         }
         Ok(())
@@ -168,24 +230,30 @@ impl Check {
     fn compare<B: Kernel>(
         &mut self,
         blocks: &[B],
+        n_cols: usize,
         x: &[f32],
         n_tokens: usize,
     ) -> Result<(), KernelMismatch> {
+        let weight = weight(blocks, n_cols);
+        let n_rows = weight.n_rows();
+        let mut results = vec![f32::NAN; n_tokens * n_rows];
+        let product = Product {
+            weight: &weight,
+            bias: None,
+            out: &mut results,
+        };
+        self.lane.matmul(x, n_tokens, &mut [product]);
         let kind: ActivationKind = B::ACTIVATION;
         let mut scratch = ActivationScratch::default();
         let x = Activations::new(x, n_tokens, std::iter::once(kind), &mut scratch);
-        let mut found = vec![f32::NAN; n_tokens * N_ROWS];
-        let out = Output::new(&mut found, n_tokens, N_ROWS);
-        // SAFETY: `found` is borrowed here, and this thread is the only writer.
-        unsafe { matmul_rows(blocks, &x, 0..N_ROWS, out) };
         for token in 0..n_tokens {
-            for (row, blocks) in blocks.chunks_exact(x.n_cols() / B::LEN).enumerate() {
+            for (row, blocks) in blocks.chunks_exact(n_cols / B::LEN).enumerate() {
                 let expected = B::dot_scalar(blocks, B::activations(&x, token));
-                let found = found[token * N_ROWS + row];
+                let found = results[token * n_rows + row];
                 if found.to_bits() != expected.to_bits() {
                     return Err(KernelMismatch::Twin {
                         quant: B::QUANT,
-                        n_cols: x.n_cols(),
+                        n_cols,
                         n_tokens,
                         row,
                         token,
@@ -236,10 +304,63 @@ impl Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane::LaneKind;
+    use crate::quant::SUPPORTED_QUANTS;
+    use std::ops::Range;
 
     #[test]
     fn every_kernel_equals_its_scalar_twin_and_other_machines() {
         let check = kernel_check().unwrap();
         assert!(check.n_products > 2000, "{check:?}");
+    }
+
+    #[test]
+    fn every_number_of_threads_passes_the_lane_check() {
+        for n_threads in [1, 3] {
+            lane_check(&CpuLane::with_threads(n_threads).unwrap()).unwrap();
+        }
+    }
+
+    /// A device whose products with one type are off by a bit.
+    struct Broken {
+        lane: CpuLane,
+        quant: GgmlType,
+    }
+
+    impl Lane for Broken {
+        fn kind(&self) -> LaneKind {
+            self.lane.kind()
+        }
+
+        fn n_threads(&self) -> usize {
+            self.lane.n_threads()
+        }
+
+        fn matmul(&self, x: &[f32], n_tokens: usize, products: &mut [Product<'_>]) {
+            self.lane.matmul(x, n_tokens, products);
+            for product in products {
+                if product.weight.quant() == self.quant {
+                    let last = product.out.last_mut().unwrap();
+                    *last = f32::from_bits(last.to_bits() ^ 1);
+                }
+            }
+        }
+
+        fn for_each(&self, n_items: usize, work: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
+            self.lane.for_each(n_items, work, body);
+        }
+    }
+
+    #[test]
+    fn the_lane_check_names_the_kernel_that_is_off_by_a_bit() {
+        for &quant in SUPPORTED_QUANTS {
+            let lane = CpuLane::single_threaded();
+            let mismatch = lane_check(&Broken { lane, quant }).unwrap_err();
+            let text = mismatch.to_string();
+            assert!(
+                text.starts_with(&format!("the {quant} kernel gives")),
+                "{text}"
+            );
+        }
     }
 }

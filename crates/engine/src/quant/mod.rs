@@ -8,7 +8,8 @@
 //! have one fixed order ([`kernels`] and [`crate::math`] say which), and nothing
 //! is fused. Text chosen greedily is therefore the same from the scalar code, from
 //! AVX2, and from the simd128, relaxed and threaded WebAssembly builds;
-//! [`kernel_check`] proves it for the build that it runs in.
+//! [`kernel_check`] proves it for the build that it runs in, [`lane_check`] for a
+//! device, quickly, before a worker answers.
 //!
 //! This module knows no layers and no threads: who multiplies which rows is the
 //! [lane](crate::lane)'s decision.
@@ -26,7 +27,7 @@ pub use blocks::{
     Block, BlockQ4_0, BlockQ4_1, BlockQ4_K, BlockQ5_0, BlockQ5_1, BlockQ5_K, BlockQ6_K, BlockQ8_0,
     QK, QK_K,
 };
-pub use check::{KERNEL_DIGEST, KernelCheck, KernelMismatch, kernel_check};
+pub use check::{KERNEL_DIGEST, KernelCheck, KernelMismatch, kernel_check, lane_check};
 pub(crate) use kernels::Output;
 pub use rows::RowBlocks;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]

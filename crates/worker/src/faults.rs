@@ -1,0 +1,57 @@
+//! Ways to die, for tests of what becomes of a dead runtime.
+//!
+//! A test imports the module that the worker's script has started, in that worker,
+//! and calls one of these; the builds that are shipped have none of them.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use nox_engine::{CpuLane, Lane};
+use wasm_bindgen::prelude::wasm_bindgen;
+
+thread_local! {
+    /// The lane of the running runtime.
+    static LANE: RefCell<Option<Rc<CpuLane>>> = const { RefCell::new(None) };
+}
+
+/// Notes where the pool's faults are to strike.
+pub(crate) fn note_lane(lane: &Rc<CpuLane>) {
+    LANE.set(Some(Rc::clone(lane)));
+}
+
+/// A defect as Rust notices it.
+#[wasm_bindgen]
+pub fn panic_now() {
+    panic!("a test asked for a panic");
+}
+
+/// A defect as only WebAssembly notices it: no Rust code runs afterwards.
+#[wasm_bindgen]
+pub fn trap_now() {
+    core::arch::wasm32::unreachable();
+}
+
+/// As [`panic_now`], on the pool's second thread, with the first waiting for it.
+#[wasm_bindgen]
+pub fn panic_in_pool() {
+    on_second_thread(|| panic!("a test asked for a panic in the pool"));
+}
+
+/// As [`trap_now`], on the pool's second thread, with the first waiting for it.
+#[wasm_bindgen]
+pub fn trap_in_pool() {
+    on_second_thread(|| core::arch::wasm32::unreachable());
+}
+
+fn on_second_thread(fault: fn()) {
+    let lane = LANE.with_borrow(Clone::clone);
+    let lane = lane.expect("the runtime has been started");
+    let n_threads = lane.n_threads();
+    assert!(n_threads > 1, "there is no second thread");
+    // A thread gets an item each, whatever that costs.
+    lane.for_each(n_threads, usize::MAX, &|items| {
+        if items.start == 1 {
+            fault();
+        }
+    });
+}
