@@ -1,6 +1,6 @@
 /**
  * What a failure means to the user, and what helps. The runtime's own message
- * says what happened; here stands what to do about it.
+ * says what happened; here stands what can be done about it on this page.
  */
 
 import type { ErrorKind } from "@noxics/runtime";
@@ -15,12 +15,14 @@ const TITLES: Record<Failure["during"], string> = {
   idle: "Nox stopped",
 };
 
+/** What can be imported, for a person. */
+export const SUPPORTED_FILES = "GGUF files of the Llama, Qwen2, Qwen3 and Gemma 3 families run here.";
+
 const ADVICE: Partial<Record<ErrorKind, string>> = {
   model_not_installed: "Choose another model, or import its file.",
   unknown_model: "Choose another model.",
-  unsupported_model: "Choose another file: GGUF models of the Llama and Qwen2 families run here.",
-  corrupt_model: "Download the file again. Nothing of it was kept.",
-  out_of_memory: "Choose a smaller model, or close other tabs.",
+  unsupported_model: SUPPORTED_FILES,
+  out_of_memory: "Closing other tabs may help, too.",
   quota_exceeded: "Remove a model, or free space on this device.",
   storage_busy: "Nox is open in another tab. Close that one, then try again.",
   storage_failed: "Reload the page. In a private window, storage is limited.",

@@ -5,13 +5,15 @@
 
 /** What is known of the kept copy. */
 export interface OfflineState {
+  /** Whether this browser, or this way of serving the page, lets a copy be kept at all. */
+  readonly isPossible: boolean;
   /** Page and build are kept. */
   readonly isReady: boolean;
   /** A newer version is kept and shows at the next load. */
   readonly hasUpdate: boolean;
 }
 
-let state: OfflineState = { isReady: false, hasUpdate: false };
+let state: OfflineState = { isPossible: "serviceWorker" in navigator, isReady: false, hasUpdate: false };
 const listeners = new Set<() => void>();
 
 export function subscribeOffline(listener: () => void): () => void {
@@ -40,6 +42,7 @@ export function registerServiceWorker(): void {
   const register = (): void => {
     serviceWorker.register("sw.js", { updateViaCache: "none" }).catch((error: unknown) => {
       console.warn("The page will not start without its server:", error);
+      setState({ isPossible: false });
     });
   };
   if (document.readyState === "complete") register();

@@ -2,6 +2,8 @@
 
 const MODEL_KEY = "nox.model";
 
+let canRemember = true;
+
 /** Id of the model that was chosen last. */
 export function rememberedModel(): string | null {
   try {
@@ -11,10 +13,17 @@ export function rememberedModel(): string | null {
   }
 }
 
+/** The choice holds for this visit in any case. */
 export function rememberModel(id: string): void {
   try {
     localStorage.setItem(MODEL_KEY, id);
+    canRemember = true;
   } catch {
-    // The choice holds for this visit.
+    canRemember = false;
   }
+}
+
+/** Whether the last choice was taken down. */
+export function isRemembering(): boolean {
+  return canRemember;
 }

@@ -12,6 +12,12 @@ interface StickToEnd {
   toEnd: () => void;
 }
 
+interface Position {
+  top: number;
+  width: number;
+  height: number;
+}
+
 /**
  * @param content changes whenever the content does.
  * @param newest changes when something new begins, to which the scroller goes in any case.
@@ -32,13 +38,17 @@ export function useStickToEnd(content: unknown, newest: unknown): StickToEnd {
   useEffect(() => {
     const element = scroller.current;
     if (!element) return undefined;
-    let lastTop = element.scrollTop;
+    const now = (): Position => ({ top: element.scrollTop, width: element.clientWidth, height: element.clientHeight });
+    let last = now();
     const onScroll = (): void => {
-      const isNear = element.scrollHeight - element.clientHeight - element.scrollTop < NEAR_PX;
-      // Growing content leaves the end without anyone scrolling; only an upward move is the user's.
+      const position = now();
+      const isNear = element.scrollHeight - position.height - position.top < NEAR_PX;
+      // Growing content leaves the end without anyone scrolling, and in a window that
+      // changes its size the browser moves the content: neither is the user's doing.
+      const isSameSize = position.width === last.width && position.height === last.height;
       if (isNear) sticks.current = true;
-      else if (element.scrollTop < lastTop) sticks.current = false;
-      lastTop = element.scrollTop;
+      else if (isSameSize && position.top < last.top) sticks.current = false;
+      last = position;
       setIsAtEnd(isNear || sticks.current);
     };
     // A keyboard that opens, or a window that shrinks, must not hide the end.

@@ -36,8 +36,9 @@ export function App({ nox }: { nox: NoxClient }) {
 
   const importFile = (file: File): void => {
     setDialog(null);
+    if (chat.transfer) return;
     // Asked for in answer to the user's own act; models are worth keeping.
-    void navigator.storage?.persist?.();
+    navigator.storage?.persist?.().catch(() => undefined);
     void chat.importModel(file);
   };
   const isDragging = useFileDrop(importFile);
@@ -72,7 +73,12 @@ export function App({ nox }: { nox: NoxClient }) {
       <Banners chat={chat} />
       <main className="main" aria-label="Conversation">
         {chat.messages.length === 0 ? (
-          <EmptyState state={chat.state} onAsk={send} onImport={() => fileInput.current?.click()} />
+          <EmptyState
+            state={chat.state}
+            canImport={chat.transfer === null}
+            onAsk={send}
+            onImport={() => fileInput.current?.click()}
+          />
         ) : (
           <Conversation chat={chat} />
         )}
@@ -102,7 +108,7 @@ export function App({ nox }: { nox: NoxClient }) {
       {dialog === "status" && <StatusDialog chat={chat} onClose={closeDialog} />}
       {isDragging && (
         <div className="drop-target" aria-hidden="true">
-          <p>Drop a GGUF file to import it</p>
+          <p>{chat.transfer ? "One file at a time: another is on its way" : "Drop a GGUF file to import it"}</p>
         </div>
       )}
     </div>

@@ -49,7 +49,8 @@ function Announcement({ chat }: { chat: UseNox }) {
     else if (wasGenerating.current) {
       const last = messages.at(-1);
       const isStopped = last?.status === "stopped" || last?.status === "interrupted";
-      setText(`${isStopped ? "Reply ended early" : "Nox"}: ${last?.text ?? ""}`);
+      // Of a reply that failed the banner tells.
+      setText(last?.status === "failed" ? "" : `${isStopped ? "Reply ended early" : "Nox"}: ${last?.text ?? ""}`);
     }
     wasGenerating.current = isGenerating;
   }, [isGenerating, messages]);

@@ -6,12 +6,13 @@ const SUGGESTIONS = ["Who are you?", "What runs where?", "What can you do?", "Wh
 
 interface EmptyStateProps {
   state: NoxState;
+  canImport: boolean;
   onAsk: (text: string) => void;
   onImport: () => void;
 }
 
 /** What stands where the conversation will be. */
-export function EmptyState({ state, onAsk, onImport }: EmptyStateProps) {
+export function EmptyState({ state, canImport, onAsk, onImport }: EmptyStateProps) {
   const canAsk = state.kind !== "failed" && state.kind !== "closed";
   return (
     <div className="empty">
@@ -32,7 +33,7 @@ export function EmptyState({ state, onAsk, onImport }: EmptyStateProps) {
       </ul>
       <p className="empty-hint">
         I’m a small model made for this page. To talk with a larger one,{" "}
-        <button type="button" className="link-button" onClick={onImport}>
+        <button type="button" className="link-button" disabled={!canImport} onClick={onImport}>
           import a GGUF file
         </button>{" "}
         or drop it here.

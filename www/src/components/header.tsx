@@ -2,6 +2,7 @@ import type { ModelInfo } from "@noxics/runtime";
 import type { UseNox } from "@noxics/runtime/react";
 
 import { formatBytes } from "../format";
+import { distinctName } from "../model-names";
 import { ModelsIcon, Moon, NewChatIcon, StatusIcon } from "./icons";
 
 interface HeaderProps {
@@ -71,7 +72,7 @@ function ModelSelect({ chat }: { chat: UseNox }) {
       {models.length === 0 && <option value={model}>{waitingLabel(chat)}</option>}
       {models.map((info) => (
         <option key={info.id} value={info.id}>
-          {describeModel(info)}
+          {describeModel(info, models)}
         </option>
       ))}
     </select>
@@ -83,6 +84,6 @@ function waitingLabel({ state }: UseNox): string {
 }
 
 /** Name, quantisation, size. */
-function describeModel({ name, quantization, size_bytes }: ModelInfo): string {
-  return `${name} · ${quantization} · ${formatBytes(size_bytes)}`;
+function describeModel(model: ModelInfo, models: readonly ModelInfo[]): string {
+  return `${distinctName(model, models)} · ${model.quantization} · ${formatBytes(model.size_bytes)}`;
 }

@@ -3,6 +3,7 @@ import type { ChatMessage } from "@noxics/runtime/react";
 import { memo } from "react";
 
 import { formatBytes, formatSpeed } from "../format";
+import { distinctName } from "../model-names";
 import { LockIcon } from "./icons";
 import { Markdown } from "./markdown";
 
@@ -84,7 +85,8 @@ const LANE_NAMES: Record<LaneKind, string> = {
 
 function MetaLine({ meta, models }: { meta: NonNullable<ChatMessage["meta"]>; models: readonly ModelInfo[] }) {
   const { route, lane, timings } = meta;
-  const name = models.find(({ id }) => id === route.model)?.name ?? route.model;
+  const model = models.find(({ id }) => id === route.model);
+  const name = model ? distinctName(model, models) : route.model;
   const threads = lane && lane.threads > 1 ? ` (${lane.threads} threads)` : "";
   const facts = [
     name,

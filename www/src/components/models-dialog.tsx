@@ -2,7 +2,9 @@ import type { ModelInfo } from "@noxics/runtime";
 import type { UseNox } from "@noxics/runtime/react";
 import { useState } from "react";
 
+import { SUPPORTED_FILES } from "../advice";
 import { formatBytes, formatParameters } from "../format";
+import { distinctName } from "../model-names";
 import { Dialog } from "./dialog";
 
 interface ModelsDialogProps {
@@ -22,8 +24,7 @@ export function ModelsDialog({ chat, onImport, onClose }: ModelsDialogProps) {
       </ul>
       <div className="dialog-actions">
         <p>
-          GGUF files of the Llama and Qwen2 families run here. A file is copied into this browser’s storage and goes
-          nowhere else.
+          {SUPPORTED_FILES} A file is copied into this browser’s storage and goes nowhere else.
         </p>
         <button
           type="button"
@@ -40,6 +41,7 @@ export function ModelsDialog({ chat, onImport, onClose }: ModelsDialogProps) {
 
 function ModelRow({ model, chat }: { model: ModelInfo; chat: UseNox }) {
   const [isSure, setIsSure] = useState(false);
+  const name = distinctName(model, chat.models);
   const facts = [
     model.architecture,
     `${formatParameters(model.parameters)} parameters`,
@@ -51,9 +53,11 @@ function ModelRow({ model, chat }: { model: ModelInfo; chat: UseNox }) {
   return (
     <li className="model-row" data-testid="model-row">
       <div>
-        <strong>{model.name}</strong>
-        {model.builtin && <span className="tag">built in</span>}
-        {model.id === chat.model && <span className="tag">answers now</span>}
+        <div className="model-name">
+          <strong>{name}</strong>
+          {model.builtin && <span className="tag">built in</span>}
+          {model.id === chat.model && <span className="tag">answers now</span>}
+        </div>
         <p>{facts.join(" · ")}</p>
       </div>
       {!model.builtin && (
@@ -64,7 +68,7 @@ function ModelRow({ model, chat }: { model: ModelInfo; chat: UseNox }) {
           disabled={chat.isGenerating || chat.transfer !== null}
           onClick={() => (isSure ? void chat.removeModel(model.id) : setIsSure(true))}
           onBlur={() => setIsSure(false)}
-          aria-label={isSure ? `Really remove ${model.name}` : `Remove ${model.name}`}
+          aria-label={isSure ? `Really remove ${name}` : `Remove ${name}`}
         >
           {isSure ? "Really remove?" : "Remove"}
         </button>

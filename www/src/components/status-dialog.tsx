@@ -5,6 +5,8 @@ import type { ReactNode } from "react";
 
 import { formatBytes, formatDuration } from "../format";
 import { offlineState, subscribeOffline } from "../offline";
+import type { OfflineState } from "../offline";
+import { isRemembering } from "../remembered";
 import { Dialog } from "./dialog";
 
 interface StatusDialogProps {
@@ -34,7 +36,12 @@ export function StatusDialog({ chat, onClose }: StatusDialogProps) {
         {storage && (
           <StorageFacts storage={storage} kind={status?.storage.kind ?? "memory"} warning={status?.storage.warning} />
         )}
-        <Fact name="Without a server">{offline.isReady ? "This page starts without it" : "Not kept yet"}</Fact>
+        <Fact name="This page">
+          {isRemembering()
+            ? "Remembers the model you chose; the chat ends with it"
+            : "Remembers nothing, as this browser refuses it"}
+        </Fact>
+        <Fact name="Without a server">{describeOffline(offline)}</Fact>
         <Fact name="Versions">
           page {__PAGE_VERSION__}
           {hello && ` · runtime ${hello.build.version} · protocol ${hello.protocol}`}
@@ -122,6 +129,11 @@ function Fact({ name, children }: { name: string; children: ReactNode }) {
       <dd>{children}</dd>
     </div>
   );
+}
+
+function describeOffline({ isPossible, isReady }: OfflineState): string {
+  if (!isPossible) return "This page cannot be kept here, and needs its server to start";
+  return isReady ? "This page starts without it" : "Not kept yet";
 }
 
 function describeState({ state }: UseNox): string {
