@@ -1,8 +1,9 @@
 // What every browser test needs: the built site on a loopback port, a browser
 // with a profile of its own, and the worker's protocol spoken by hand.
 //
-// Environment: NOXICS_SITE (folder of the built site), NOXICS_SERVE (the
-// program that serves it, with its arguments), CHROMIUM.
+// Environment: NOXICS_SITE (folder of the built site), NOXICS_TEST_WASM (folder of
+// the wasm builds), NOXICS_SERVE (the program that serves the site, with its
+// arguments), CHROMIUM.
 
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -27,12 +28,23 @@ const BROWSER_ARGS = [
   '--disable-sync',
 ];
 
-/** Serves the site on a free port; `origin` says where. */
-export async function serve({ isolation = true } = {}) {
+/** The folder of a wasm build that is made for the tests alone. */
+export function testBuild(name) {
+  const dir = path.join(process.env.NOXICS_TEST_WASM ?? path.join(ROOT, 'dist/wasm'), name);
+  if (!existsSync(dir)) throw new Error(`${dir} is missing; \`cargo xtask test --only browser\` builds it`);
+  return dir;
+}
+
+/**
+ * Serves the site on a free port; `origin` says where. `mounts` maps paths to folders
+ * that are served in front of what the site has there.
+ */
+export async function serve({ isolation = true, mounts = {} } = {}) {
   const [program, ...prefix] = (
     process.env.NOXICS_SERVE ?? `${path.join(ROOT, 'target/debug/xtask')} serve`
   ).split(' ');
   const args = [...prefix, '--dir', SITE, '--port', '0', ...(isolation ? [] : ['--no-isolation'])];
+  for (const [place, dir] of Object.entries(mounts)) args.push('--mount', `${place}=${dir}`);
   const child = spawn(program, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] });
   const origin = await new Promise((resolve, reject) => {
     let text = '';
@@ -79,6 +91,17 @@ export async function launch({ args = [], ...options } = {}) {
       rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
     },
   };
+}
+
+/**
+ * Lets every worker of the runtime run `prelude` first, e.g. to take away what other
+ * browsers lack. The context must block service workers, which would serve the script.
+ */
+export async function alterWorker(context, prelude) {
+  await context.route('**/runtime/worker.js*', async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: `${prelude};\n${await response.text()}` });
+  });
 }
 
 /** Opens the product's page and waits until it can be typed to. */

@@ -32,6 +32,15 @@ pub(crate) struct WasmBuild {
     /// The cargo package, a `cdylib`.
     #[serde(rename = "crate")]
     pub(crate) package: String,
+    /// The package's example to build in place of its library.
+    #[serde(default)]
+    pub(crate) example: Option<String>,
+    /// Cargo features beyond the default ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) features: Vec<String>,
+    /// The build of the same flags whose std and dependencies this one uses too.
+    #[serde(default)]
+    pub(crate) beside: Option<String>,
     /// The cargo profile.
     #[serde(default = "default_profile")]
     pub(crate) profile: String,
@@ -42,9 +51,10 @@ pub(crate) struct WasmBuild {
     pub(crate) shared_memory: Option<SharedMemory>,
     /// What wasm-opt is called with.
     pub(crate) wasm_opt: Vec<String>,
-    /// Upper bound of the wasm file after brotli.
-    pub(crate) budget_bytes: u64,
-    /// Part of the site, or built for the benchmark alone.
+    /// Upper bound of the wasm file after brotli; none for what nobody downloads.
+    #[serde(default)]
+    pub(crate) budget_bytes: Option<u64>,
+    /// Part of the site, or built for the benchmark or the tests alone.
     #[serde(default, rename = "only")]
     pub(crate) purpose: Purpose,
 }
@@ -66,6 +76,8 @@ pub(crate) enum Purpose {
     Site,
     /// A yardstick of `cargo xtask bench`.
     Bench,
+    /// Driven by the browser tests of `cargo xtask test`.
+    Test,
 }
 
 fn default_profile() -> String {
@@ -85,7 +97,8 @@ impl WasmBuilds {
 
     /// # Errors
     /// Unknown keys, a name used twice or unfit for a folder, a memory that is not
-    /// whole pages or beyond 32 bits, shared memory without atomics.
+    /// whole pages or beyond 32 bits, shared memory without atomics, a part of the
+    /// site without a budget, a build beside one of other flags.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let parsed: Self = toml::from_str(text)?;
         let mut names = BTreeSet::new();
@@ -97,7 +110,29 @@ impl WasmBuilds {
                 bail!("build `{}` is there twice", build.name);
             }
         }
+        for build in &parsed.builds {
+            parsed
+                .validate_neighbour(build)
+                .with_context(|| format!("build `{}`", build.name))?;
+        }
         Ok(parsed)
+    }
+
+    fn validate_neighbour(&self, build: &WasmBuild) -> Result<()> {
+        let Some(name) = &build.beside else {
+            return Ok(());
+        };
+        let named = self.builds.iter().find(|other| other.name == *name);
+        let neighbour = named.with_context(|| format!("beside: there is no build `{name}`"))?;
+        if neighbour.beside.is_some() {
+            bail!("beside: `{name}` has no folder of its own");
+        }
+        // Cargo would compile everything again each time the flags change.
+        if neighbour.profile != build.profile || neighbour.rustflags(None) != build.rustflags(None)
+        {
+            bail!("beside: `{name}` has other flags");
+        }
+        Ok(())
     }
 
     /// The builds made for `purpose`, in the file's order.
@@ -120,8 +155,10 @@ impl WasmBuild {
         if self.name.is_empty() || !self.name.chars().all(plain) {
             bail!("a name is made of a-z, 0-9 and -");
         }
-        if self.budget_bytes == 0 {
-            bail!("budget-bytes is 0");
+        match self.budget_bytes {
+            Some(0) => bail!("budget-bytes is 0"),
+            None if self.purpose == Purpose::Site => bail!("a part of the site needs budget-bytes"),
+            _ => {}
         }
         let atomics = self
             .target_features
@@ -133,6 +170,17 @@ impl WasmBuild {
             Some(memory) => memory.validate(),
             None => Ok(()),
         }
+    }
+
+    /// The folder under `target/wasm/` that cargo compiles in.
+    pub(crate) fn folder(&self) -> &str {
+        self.beside.as_deref().unwrap_or(&self.name)
+    }
+
+    /// What the files that come out are called, as cargo spells it.
+    pub(crate) fn stem(&self) -> String {
+        let name = self.example.as_deref().unwrap_or(&self.package);
+        name.replace('-', "_")
     }
 
     /// `RUSTFLAGS`, one argument an element.
@@ -213,11 +261,13 @@ mod tests {
     #[test]
     fn reads_the_file_of_this_checkout() {
         let builds = WasmBuilds::load().expect("wasm-pack.toml parses");
-        let names: Vec<_> = builds
-            .for_purpose(Purpose::Site)
-            .map(|build| build.name.as_str())
-            .collect();
-        assert_eq!(names, ["simd", "relaxed", "threads"]);
+        let names = |purpose| {
+            let builds = builds.for_purpose(purpose);
+            builds.map(|build| build.name.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(Purpose::Site), ["simd", "relaxed", "threads"]);
+        let for_tests = ["conformance-simd", "conformance-threads", "client-page"];
+        assert_eq!(names(Purpose::Test), for_tests);
     }
 
     #[test]
@@ -260,11 +310,37 @@ mod tests {
                 "[[build]]\nname = \"t\"\ncrate = \"x\"\ntarget-features = []\nwasm-opt = []\nbudget-bytes = 0",
                 "budget-bytes is 0",
             ),
+            (
+                "[[build]]\nname = \"t\"\ncrate = \"x\"\ntarget-features = []\nwasm-opt = []",
+                "needs budget-bytes",
+            ),
+            (
+                "[[build]]\nname = \"t\"\ncrate = \"x\"\nonly = \"test\"\nbeside = \"absent\"\ntarget-features = []\nwasm-opt = []",
+                "no build `absent`",
+            ),
+            (
+                "[[build]]\nname = \"t\"\ncrate = \"x\"\nonly = \"test\"\nbeside = \"simd\"\ntarget-features = []\nwasm-opt = []",
+                "`simd` has other flags",
+            ),
+            (
+                "[[build]]\nname = \"t\"\ncrate = \"x\"\nonly = \"test\"\nbeside = \"t\"\ntarget-features = []\nwasm-opt = []",
+                "`t` has no folder of its own",
+            ),
         ];
         for (more, expected) in cases {
             let error = with(more).expect_err(more);
             assert!(format!("{error:#}").contains(expected), "{more}: {error:#}");
         }
+    }
+
+    #[test]
+    fn a_build_beside_another_compiles_in_its_folder() {
+        let more = "[[build]]\nname = \"a-page\"\ncrate = \"x\"\nexample = \"my-page\"\nonly = \"test\"\nbeside = \"simd\"\ntarget-features = [\"simd128\"]\nwasm-opt = []";
+        let builds = with(more).expect("parses").builds;
+        let told = |build: &WasmBuild| (build.folder().to_owned(), build.stem());
+        let told: Vec<_> = builds.iter().map(told).collect();
+        let expected = ["nox_worker", "my_page"].map(|stem| ("simd".to_owned(), stem.to_owned()));
+        assert_eq!(told, expected);
     }
 
     #[test]

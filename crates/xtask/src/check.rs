@@ -72,6 +72,13 @@ fn clippy_wasm() -> Result<()> {
         "-Zbuild-std=std,panic_abort",
     ]);
     cargo.args(WASM_CRATES.iter().flat_map(|name| ["-p", name]));
+    // All there is, with what is built for the tests alone.
+    cargo.args([
+        "--lib",
+        "--examples",
+        "--features",
+        "nox-worker/conformance",
+    ]);
     cargo
         .arg("--target-dir")
         .arg(project::target_dir().join("wasm/check"));

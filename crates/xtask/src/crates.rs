@@ -35,11 +35,26 @@ struct Dependency {
 /// # Errors
 /// The workspace does not parse, or has no such package.
 pub(crate) fn sources(package: &str) -> Result<Vec<PathBuf>> {
+    sources_in(&workspace()?, package)
+}
+
+/// Every file that goes into building one of `package`'s examples, a single file in
+/// `examples/`.
+///
+/// # Errors
+/// As [`sources`].
+pub(crate) fn sources_of_example(package: &str, example: &str) -> Result<Vec<PathBuf>> {
     let packages = workspace()?;
+    let mut files = sources_in(&packages, package)?;
+    let folder = folder_of(&packages[package])?;
+    files.push(folder.join("examples").join(format!("{example}.rs")));
+    Ok(files)
+}
+
+fn sources_in(packages: &BTreeMap<String, Package>, package: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for name in closure(&packages, package)? {
-        let manifest = &packages[&name].manifest_path;
-        let folder = manifest.parent().context("a manifest without a folder")?;
+    for name in closure(packages, package)? {
+        let folder = folder_of(&packages[&name])?;
         files.extend(
             hash::tree(folder)?
                 .into_iter()
@@ -47,6 +62,11 @@ pub(crate) fn sources(package: &str) -> Result<Vec<PathBuf>> {
         );
     }
     Ok(files)
+}
+
+fn folder_of(package: &Package) -> Result<&Path> {
+    let manifest = &package.manifest_path;
+    manifest.parent().context("a manifest without a folder")
 }
 
 fn workspace() -> Result<BTreeMap<String, Package>> {
@@ -111,6 +131,19 @@ mod tests {
         assert!(has("crates/worker/src/lib.rs"));
         assert!(has("crates/engine/Cargo.toml"), "a dependency's dependency");
         assert!(!has("crates/xtask/src/main.rs"));
+    }
+
+    #[test]
+    fn an_example_is_a_source_of_its_own_build_alone() {
+        let is_example = |path: &PathBuf| path.ends_with("crates/client/examples/page.rs");
+        assert!(!sources("nox-client").unwrap().iter().any(is_example));
+        let files = sources_of_example("nox-client", "page").unwrap();
+        assert!(files.iter().any(is_example));
+        assert!(
+            files
+                .iter()
+                .any(|path| path.ends_with("crates/client/src/client.rs"))
+        );
     }
 
     #[test]

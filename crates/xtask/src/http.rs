@@ -6,7 +6,10 @@
 //! is what keeps a page elsewhere from reading it by rebinding its own name.
 
 use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
 use std::time::UNIX_EPOCH;
+
+use anyhow::{Context, Result};
 
 use crate::compress;
 
@@ -22,10 +25,38 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wa
 pub(crate) struct Site {
     /// Absolute, without symlinks.
     root: PathBuf,
+    /// Looked through before the root.
+    mounts: Vec<Mount>,
     /// Exactly what `Host` may say.
     hosts: Vec<String>,
     /// Whether pages get SharedArrayBuffer, which threads need.
     isolated: bool,
+}
+
+/// A folder that is served under a path of the site. Where both have a file, the
+/// folder's is taken.
+#[derive(Debug, Clone)]
+pub(crate) struct Mount {
+    /// Plain names.
+    place: PathBuf,
+    /// Absolute, without symlinks.
+    root: PathBuf,
+}
+
+impl FromStr for Mount {
+    type Err = anyhow::Error;
+
+    /// Reads `PATH=DIR`.
+    fn from_str(text: &str) -> Result<Self> {
+        let (place, dir) = text.split_once('=').context("PATH=DIR is expected")?;
+        let place = relative_path(&format!("/{place}"))
+            .filter(|place| !place.as_os_str().is_empty())
+            .with_context(|| format!("`{place}` is no path inside the site"))?;
+        let root = Path::new(dir)
+            .canonicalize()
+            .with_context(|| format!("nothing to serve at {dir}"))?;
+        Ok(Self { place, root })
+    }
 }
 
 /// The parts of a request that decide the answer.
@@ -93,9 +124,16 @@ impl Site {
         }
         Ok(Self {
             root: root.canonicalize()?,
+            mounts: Vec::new(),
             hosts,
             isolated,
         })
+    }
+
+    /// Serves these folders too.
+    pub(crate) fn with_mounts(mut self, mounts: Vec<Mount>) -> Self {
+        self.mounts = mounts;
+        self
     }
 
     /// The answer to `request`.
@@ -141,17 +179,26 @@ impl Site {
             .collect()
     }
 
-    /// The file that a request target names, if it lies inside the root.
+    /// The file that a request target names, if it lies inside a mount or the root.
     fn find(&self, target: &str) -> Option<PathBuf> {
         let relative = relative_path(target)?;
-        let mut path = self.root.join(relative);
-        if path.is_dir() && target.split('?').next()?.ends_with('/') {
-            path.push("index.html");
-        }
-        // Resolving symlinks last shows where the file really is.
-        let real = path.canonicalize().ok()?;
-        (real.starts_with(&self.root) && real.is_file()).then_some(real)
+        let is_folder = target.split('?').next()?.ends_with('/');
+        let mounted = self.mounts.iter().find_map(|mount| {
+            let inside = relative.strip_prefix(&mount.place).ok()?;
+            file_inside(&mount.root, inside, is_folder)
+        });
+        mounted.or_else(|| file_inside(&self.root, &relative, is_folder))
     }
+}
+
+fn file_inside(root: &Path, relative: &Path, is_folder: bool) -> Option<PathBuf> {
+    let mut path = root.join(relative);
+    if path.is_dir() && is_folder {
+        path.push("index.html");
+    }
+    // Resolving symlinks last shows where the file really is.
+    let real = path.canonicalize().ok()?;
+    (real.starts_with(root) && real.is_file()).then_some(real)
 }
 
 impl Response {

@@ -25,6 +25,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::builds::{Purpose, WasmBuilds};
+use crate::http::Mount;
 use crate::serve::ServeOptions;
 
 #[derive(Parser)]
@@ -67,6 +68,9 @@ enum Task {
         /// The folder; dist/site by default
         #[arg(long)]
         dir: Option<std::path::PathBuf>,
+        /// Another folder under a path of the site, in front of what lies there; repeatable
+        #[arg(long = "mount", value_name = "PATH=DIR")]
+        mounts: Vec<Mount>,
     },
     /// Write the TypeScript types and the JSON Schema of the protocol
     Codegen {
@@ -116,9 +120,11 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Setup => setup::everything()?,
         Task::Build { only } => build(only.as_deref())?,
         Task::Site => drop(site::build(&setup::for_site()?)?),
-        Task::Serve { options, dir } => {
-            serve::run(&options, &dir.unwrap_or_else(project::site_dir))?;
-        }
+        Task::Serve {
+            options,
+            dir,
+            mounts,
+        } => serve::run(&options, &dir.unwrap_or_else(project::site_dir), mounts)?,
         Task::Codegen { check } => codegen::run(check)?,
         Task::Model { arguments } => return tools::model(&arguments),
         Task::Bench { arguments } => return bench::run(&arguments),
@@ -130,7 +136,7 @@ fn run(task: Task) -> Result<ExitCode> {
 
 fn demo(options: &ServeOptions) -> Result<()> {
     let site = site::build(&setup::for_site()?)?;
-    serve::run(options, &site)
+    serve::run(options, &site, Vec::new())
 }
 
 fn build(only: Option<&str>) -> Result<()> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::http::{Body, Request, Response, Site, reason};
+use crate::http::{Body, Mount, Request, Response, Site, reason};
 
 const DEFAULT_PORT: u16 = 8787;
 /// Ports tried, from the default one up, when none was asked for.
@@ -38,18 +38,19 @@ pub(crate) struct ServeOptions {
     open: bool,
 }
 
-/// Serves `dir` until the process is ended.
+/// Serves `dir`, and the `mounts` in front of it, until the process is ended.
 ///
 /// Standard output gets a sentence with the address and, if `--port 0` was asked
 /// for, then the chosen port alone on a line.
 ///
 /// # Errors
 /// `dir` is not there, or the port is taken.
-pub(crate) fn run(options: &ServeOptions, dir: &Path) -> Result<()> {
+pub(crate) fn run(options: &ServeOptions, dir: &Path, mounts: Vec<Mount>) -> Result<()> {
     let listener = listen(options.port)?;
     let port = listener.local_addr()?.port();
     let site = Site::new(dir, port, !options.no_isolation)
-        .with_context(|| format!("nothing to serve at {}", dir.display()))?;
+        .with_context(|| format!("nothing to serve at {}", dir.display()))?
+        .with_mounts(mounts);
     let address = format!("http://127.0.0.1:{port}/");
     println!("Noxics is at {address} (Ctrl-C stops it)");
     if options.port == Some(0) {
@@ -287,13 +288,21 @@ mod tests {
                 std::env::temp_dir().join(format!("noxics-serve-{name}-{}", std::process::id()));
             let root = dir.join("root");
             std::fs::create_dir_all(root.join("runtime")).unwrap();
+            std::fs::create_dir_all(dir.join("other")).unwrap();
             std::fs::write(dir.join("secret.txt"), "secret").unwrap();
+            std::fs::write(dir.join("other/a.wasm"), "other").unwrap();
+            std::fs::write(dir.join("other/index.html"), "<p>other</p>").unwrap();
             std::fs::write(root.join("index.html"), "<p>page</p>").unwrap();
             std::fs::write(root.join("runtime/a.wasm"), (0..100).collect::<Vec<u8>>()).unwrap();
             std::fs::write(root.join("runtime/a.wasm.br"), "compressed").unwrap();
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             let address = listener.local_addr().unwrap();
-            let site = Site::new(&root, address.port(), isolated).unwrap();
+            let other = dir.join("other");
+            let mounts = ["runtime/other", "pages"]
+                .map(|place| format!("{place}={}", other.display()).parse().unwrap());
+            let site = Site::new(&root, address.port(), isolated)
+                .unwrap()
+                .with_mounts(mounts.into());
             std::thread::spawn(move || serve(&listener, site));
             Self { dir, address }
         }
@@ -388,6 +397,25 @@ mod tests {
                 !String::from_utf8_lossy(&body).contains("secret"),
                 "{target}"
             );
+        }
+    }
+
+    #[test]
+    fn a_mount_lies_in_front_of_the_site_and_keeps_to_its_folder() {
+        let served = Served::new("mount", true);
+        assert_eq!(served.get("/runtime/other/a.wasm", "").1, b"other");
+        assert_eq!(served.get("/pages/", "").1, b"<p>other</p>");
+        assert_eq!(served.get("/runtime/a.wasm", "").1.len(), 100);
+        for target in [
+            "/pages/../secret.txt",
+            "/pages/..%2fsecret.txt",
+            "/pagesa.wasm",
+        ] {
+            let (head, _) = served.get(target, "");
+            assert!(head.starts_with("HTTP/1.1 404"), "{target}: {head}");
+        }
+        for wrong in ["pages", "../up=.", "=.", "pages=/no/such/folder"] {
+            assert!(wrong.parse::<Mount>().is_err(), "{wrong}");
         }
     }
 

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::builds::Purpose;
 use crate::tally::{Tally, TallyReader};
-use crate::{check, hash, process, project, setup, site, tools};
+use crate::{check, hash, process, project, setup, site, tools, wasm};
 
 const BROWSER_TESTS: &str = "tests/browser";
 
@@ -225,6 +226,8 @@ fn browser_tests() -> Result<Done> {
         format!("{} serve", project::this_program().display()),
     );
     node.env("NOXICS_MODEL_TOOL", tools::model_tool_for_tests()?);
+    wasm::build(&setup::for_site()?, Purpose::Test, None)?;
+    node.env("NOXICS_TEST_WASM", project::dist_dir().join("wasm"));
     if let Some(fixtures) = fixtures_dir() {
         node.env("NOXICS_FIXTURES", fixtures);
     }
