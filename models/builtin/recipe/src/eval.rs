@@ -3,18 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::bpe::{Bpe, IM_END, Message};
+use crate::bpe::Message;
 use crate::corpus::Corpus;
 use crate::gemm::Compute;
-use crate::model::{Model, Session};
 
 /// Anything that answers a conversation, greedily.
 pub trait Generate {
     /// The assistant's next message.
-    fn reply(&mut self, messages: &[Message]) -> String;
+    ///
+    /// # Errors
+    /// The engine fails; what it says then is no answer at all.
+    fn reply(&mut self, messages: &[Message]) -> Result<String>;
 }
 
 /// What must, may and must not stand in a reply; compared without regard to case.
@@ -131,18 +133,25 @@ impl Report {
 }
 
 /// Asks every case; engines are made by `engine`, one per thread.
+///
+/// # Errors
+/// An engine cannot be made, or fails at a case, which is then named.
 pub fn evaluate<G: Generate>(
     cases: &[Case],
     compute: &Compute,
-    engine: impl Fn() -> G + Sync,
-) -> Report {
-    let mut replies = vec![String::new(); cases.len()];
+    engine: impl Fn() -> Result<G> + Sync,
+) -> Result<Report> {
+    let mut replies: Vec<_> = cases.iter().map(|_| Ok(String::new())).collect();
     let items: Vec<_> = cases.iter().zip(&mut replies).collect();
     compute.each(items, engine, |engine, (case, reply)| {
-        *reply = engine.reply(&case.messages);
+        *reply = match engine {
+            Ok(engine) => engine.reply(&case.messages),
+            Err(error) => Err(anyhow!("{error:#}")),
+        };
     });
     let mut report = Report::default();
     for (case, reply) in cases.iter().zip(replies) {
+        let reply = reply.with_context(|| case.id.clone())?;
         let (right, all) = report.kinds.entry(case.kind.clone()).or_default();
         *all += 1;
         if case.expect.holds(&reply) {
@@ -151,7 +160,7 @@ pub fn evaluate<G: Generate>(
             report.failures.push((case.clone(), reply));
         }
     }
-    report
+    Ok(report)
 }
 
 /// Lower case, without punctuation, words one space apart.
@@ -187,37 +196,6 @@ pub fn seen_in_training(cases: &[Case], corpus: &Corpus, n_conversations: u64) -
     seen.into_iter().collect()
 }
 
-/// The recipe's own engine on a file's dequantised weights.
-pub struct RecipeEngine<'a> {
-    /// Weights.
-    pub model: &'a Model,
-    /// Their tokenizer.
-    pub bpe: &'a Bpe,
-    /// Longest reply.
-    pub max_tokens: usize,
-}
-
-impl Generate for RecipeEngine<'_> {
-    fn reply(&mut self, messages: &[Message]) -> String {
-        let mut session = Session::new(self.model);
-        let mut logits = session.feed(&self.bpe.prompt(messages));
-        let mut out = Vec::new();
-        while out.len() < self.max_tokens && session.n_past() < self.model.config.n_ctx {
-            let best = (0..logits.len()).max_by(|&a, &b| {
-                // The lower id wins a tie, as in other engines.
-                logits[a].total_cmp(&logits[b]).then(b.cmp(&a))
-            });
-            let token = best.expect("a vocabulary is not empty") as u32;
-            if token == IM_END {
-                break;
-            }
-            out.push(token);
-            logits = session.feed(&[token]);
-        }
-        self.bpe.decode(&out)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,8 +222,8 @@ mod tests {
     fn a_report_counts_by_kind() {
         struct Echo;
         impl Generate for Echo {
-            fn reply(&mut self, messages: &[Message]) -> String {
-                messages.last().unwrap().content.clone()
+            fn reply(&mut self, messages: &[Message]) -> Result<String> {
+                Ok(messages.last().unwrap().content.clone())
             }
         }
         let case = |id: &str, kind: &str, want: &str| Case {
@@ -262,7 +240,7 @@ mod tests {
             case("2", "a", "no"),
             case("3", OUT_OF_SCOPE, "yes"),
         ];
-        let report = evaluate(&cases, &Compute::new(2), || Echo);
+        let report = evaluate(&cases, &Compute::new(2), || Ok(Echo)).unwrap();
         assert_eq!(report.kinds["a"], (1, 2));
         assert_eq!(report.declined(), 1.0);
         assert!(!report.passes());

@@ -1,15 +1,11 @@
-//! Writes the model as GGUF version 3 with llama.cpp's keys and tensor names, and reads such a
-//! file back. Reads only what this recipe writes.
+//! Writes the model as GGUF version 3 with llama.cpp's keys and tensor names.
 //!
 //! # Source
 //! The GGUF specification and block formats of ggml; names of llama.cpp's `llama` architecture.
 
-use std::collections::BTreeMap;
-
-use anyhow::{Context, Result, bail, ensure};
 use half::f16;
 
-use crate::bpe::{Bpe, END_OF_TEXT, IM_END, SPECIALS, char_byte};
+use crate::bpe::{Bpe, END_OF_TEXT, IM_END, SPECIALS};
 use crate::model::{Config, Layout, Model};
 
 const MAGIC: &[u8; 4] = b"GGUF";
@@ -20,10 +16,8 @@ const QK8_0: usize = 32;
 
 const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
-#[derive(Clone, Debug, PartialEq)]
 enum Value {
     U32(u32),
-    I32(i32),
     F32(f32),
     Bool(bool),
     Str(String),
@@ -183,10 +177,6 @@ fn put_value(out: &mut Vec<u8>, value: &Value) {
             put_u32(out, 4);
             put_u32(out, *x);
         }
-        Value::I32(x) => {
-            put_u32(out, 5);
-            put_u32(out, *x as u32);
-        }
         Value::F32(x) => {
             put_u32(out, 6);
             put_u32(out, x.to_bits());
@@ -223,172 +213,19 @@ fn put_q8_0(out: &mut Vec<u8>, block: &[f32]) {
     out.extend(block.iter().map(|x| libm::roundf(x * inv) as i8 as u8));
 }
 
-struct Reader<'a> {
-    data: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(n).filter(|&e| e <= self.data.len());
-        let end = end.context("file ends early")?;
-        let part = &self.data[self.at..end];
-        self.at = end;
-        Ok(part)
-    }
-
-    fn u32(&mut self) -> Result<u32> {
-        Ok(u32::from_le_bytes(self.take(4)?.try_into()?))
-    }
-
-    fn u64(&mut self) -> Result<usize> {
-        Ok(u64::from_le_bytes(self.take(8)?.try_into()?) as usize)
-    }
-
-    fn str(&mut self) -> Result<String> {
-        let n = self.u64()?;
-        Ok(String::from_utf8(self.take(n)?.to_vec())?)
-    }
-
-    fn value(&mut self) -> Result<Value> {
-        Ok(match self.u32()? {
-            4 => Value::U32(self.u32()?),
-            5 => Value::I32(self.u32()? as i32),
-            6 => Value::F32(f32::from_bits(self.u32()?)),
-            7 => Value::Bool(self.take(1)?[0] != 0),
-            8 => Value::Str(self.str()?),
-            9 => {
-                let (kind, n) = (self.u32()?, self.u64()?);
-                match kind {
-                    8 => Value::Strs((0..n).map(|_| self.str()).collect::<Result<_>>()?),
-                    5 => Value::I32s(
-                        (0..n)
-                            .map(|_| Ok(self.u32()? as i32))
-                            .collect::<Result<_>>()?,
-                    ),
-                    _ => bail!("array of type {kind} is not among those this recipe writes"),
-                }
-            }
-            kind => bail!("value of type {kind} is not among those this recipe writes"),
-        })
-    }
-}
-
-/// The model and the tokenizer of a file, weights dequantised.
-///
-/// # Errors
-/// When the file ends early or holds what [`write`] does not write.
-pub fn read(data: &[u8]) -> Result<(Model, Bpe)> {
-    let mut r = Reader { data, at: 0 };
-    ensure!(
-        r.take(4)? == MAGIC && r.u32()? == 3,
-        "not a GGUF file of version 3"
-    );
-    let (n_tensors, n_keys) = (r.u64()?, r.u64()?);
-    let mut keys = BTreeMap::new();
-    for _ in 0..n_keys {
-        let key = r.str()?;
-        keys.insert(key, r.value()?);
-    }
-    let number = |key: &str| match keys.get(key) {
-        Some(Value::U32(x)) => Ok(*x as usize),
-        _ => bail!("{key} is missing"),
-    };
-    let real = |key: &str| match keys.get(key) {
-        Some(Value::F32(x)) => Ok(*x),
-        _ => bail!("{key} is missing"),
-    };
-    let config = Config {
-        n_vocab: number("llama.vocab_size")?,
-        n_embd: number("llama.embedding_length")?,
-        n_layer: number("llama.block_count")?,
-        n_head: number("llama.attention.head_count")?,
-        n_head_kv: number("llama.attention.head_count_kv")?,
-        n_ff: number("llama.feed_forward_length")?,
-        n_ctx: number("llama.context_length")?,
-        rms_eps: real("llama.attention.layer_norm_rms_epsilon")?,
-        rope_base: real("llama.rope.freq_base")?,
-    };
-    let bpe = read_bpe(&keys)?;
-    let mut found = BTreeMap::new();
-    for _ in 0..n_tensors {
-        let name = r.str()?;
-        let n_dims = r.u32()?;
-        for _ in 0..n_dims {
-            r.u64()?;
-        }
-        let kind = r.u32()?;
-        found.insert(name, (kind, r.u64()?));
-    }
-    let start = r.at.next_multiple_of(ALIGNMENT);
-    let mut params = vec![0.0; Layout::new(&config).n_params];
-    for t in tensors(&config) {
-        let &(kind, offset) = found
-            .get(&t.name)
-            .with_context(|| format!("no tensor {}", t.name))?;
-        let n = t.rows * t.cols;
-        let mut r = Reader {
-            data,
-            at: start + offset,
-        };
-        let to = &mut params[t.at..t.at + n];
-        match kind {
-            F32 => {
-                for (p, b) in to.iter_mut().zip(r.take(4 * n)?.chunks_exact(4)) {
-                    *p = f32::from_le_bytes(b.try_into()?);
-                }
-            }
-            Q8_0 => {
-                let blocks = r.take(n / QK8_0 * (QK8_0 + 2))?.chunks_exact(QK8_0 + 2);
-                for (p, b) in to.chunks_exact_mut(QK8_0).zip(blocks) {
-                    let d = f16::from_le_bytes([b[0], b[1]]).to_f32();
-                    p.iter_mut()
-                        .zip(&b[2..])
-                        .for_each(|(p, &q)| *p = d * (q as i8) as f32);
-                }
-            }
-            _ => bail!(
-                "{}: type {kind} is not among those this recipe writes",
-                t.name
-            ),
-        }
-    }
-    Ok((Model::new(config, params), bpe))
-}
-
-fn read_bpe(keys: &BTreeMap<String, Value>) -> Result<Bpe> {
-    let strings = |key: &str| match keys.get(key) {
-        Some(Value::Strs(all)) => Ok(all),
-        _ => bail!("{key} is missing"),
-    };
-    let ids: BTreeMap<&str, u32> = strings("tokenizer.ggml.tokens")?
-        .iter()
-        .enumerate()
-        .map(|(i, t)| (t.as_str(), i as u32))
-        .collect();
-    let mut merges = Vec::new();
-    for merge in strings("tokenizer.ggml.merges")? {
-        let (a, b) = merge.split_once(' ').context("a merge has two halves")?;
-        ensure!(
-            a.chars().chain(b.chars()).all(|c| char_byte(c).is_some()),
-            "merge {merge:?}"
-        );
-        let id = |t: &str| {
-            ids.get(t)
-                .copied()
-                .with_context(|| format!("no token {t:?}"))
-        };
-        merges.push((id(a)?, id(b)?));
-    }
-    Ok(Bpe::from_merges(merges))
-}
-
 #[cfg(test)]
 mod tests {
+    use nox_engine::template::ChatMessage;
+    use nox_engine::{KvType, LoadOptions, ModelLoader, PromptOptions};
+
     use super::*;
+    use crate::bpe::Message;
+    use crate::gemm::Compute;
+    use crate::math::softmax;
+    use crate::model::{Arena, Batch};
 
     #[test]
-    fn a_file_reads_back_with_q8_0_precision() {
+    fn the_engine_computes_what_was_trained() {
         let bpe = Bpe::train(["hello hello hello there there"].into_iter(), 263);
         let config = Config {
             n_vocab: bpe.n_vocab(),
@@ -397,21 +234,39 @@ mod tests {
             n_head: 4,
             n_head_kv: 2,
             n_ff: 96,
-            n_ctx: 16,
+            n_ctx: 64,
             rms_eps: 1e-5,
             rope_base: 10_000.0,
         };
-        let model = Model::init(config, 1);
-        let file = write(&model, &bpe);
-        let (back, bpe_back) = read(&file).unwrap();
-        assert_eq!(back.config, config);
-        assert_eq!(bpe_back.merges, bpe.merges);
-        let max = model.params.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-        for (a, b) in model.params.iter().zip(&back.params) {
-            // Half a quantisation step of the largest block, and f16's rounding of the scale.
-            assert!((a - b).abs() <= max / 127.0 * 0.6, "{a} {b}");
-        }
-        assert_eq!(write(&back, &bpe).len(), file.len());
-        assert!(read(&file[..file.len() / 2]).is_err());
+        let trained = Model::init(config, 1);
+        let options = LoadOptions {
+            kv_type: KvType::F32,
+            ..LoadOptions::default()
+        };
+        let loader = ModelLoader::new(write(&trained, &bpe), options).unwrap();
+        let loaded = loader.load().unwrap();
+
+        let said = [
+            Message::new("system", "hello"),
+            Message::new("user", "there!"),
+        ];
+        let messages = said.clone().map(|m| ChatMessage::new(m.role, m.content));
+        let prompt = loaded.prompt(&messages, &PromptOptions::default()).unwrap();
+        assert_eq!(prompt.tokens, bpe.prompt(&said));
+
+        let mut logits = loaded
+            .logits(&mut loaded.new_context(), &prompt.tokens)
+            .unwrap();
+        let last = prompt.tokens.len() - 1;
+        let score = logits[IM_END as usize];
+        let batch = Batch {
+            starts: vec![0, last + 1],
+            tokens: prompt.tokens,
+            targets: vec![(last, IM_END)],
+        };
+        let loss = trained.loss(&Compute::new(1), &mut Arena::default(), &batch, None);
+        let other = softmax(&mut logits) - score;
+        // Weights and activations of eight bits against f32.
+        assert!((loss - other).abs() < 2e-2, "{loss} against {other}");
     }
 }

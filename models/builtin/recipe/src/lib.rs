@@ -4,6 +4,7 @@
 
 pub mod bpe;
 pub mod corpus;
+pub mod engine;
 pub mod eval;
 pub mod gemm;
 pub mod gguf;

@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 use nox_builtin_recipe::bpe::Message;
 use nox_builtin_recipe::corpus::{Corpus, PRODUCT_SYSTEM};
-use nox_builtin_recipe::eval::{self, Generate, RecipeEngine};
+use nox_builtin_recipe::engine::Engine;
+use nox_builtin_recipe::eval::{self, Generate};
 use nox_builtin_recipe::gemm::Compute;
 use nox_builtin_recipe::gguf;
 use nox_builtin_recipe::train::{Plan, train};
@@ -19,7 +20,7 @@ const CASES: &str = "models/builtin/eval/cases.jsonl";
 /// The file must stay small enough to come with the page.
 const MAX_BYTES: usize = 6_000_000;
 /// Conversations that the check for verbatim questions goes through: no fewer than training saw.
-const N_CHECKED: u64 = 120_000;
+const N_CHECKED: u64 = 400_000;
 const MAX_REPLY_TOKENS: usize = 160;
 
 #[derive(Parser)]
@@ -133,16 +134,11 @@ fn main() -> Result<()> {
             Ok(())
         }
         Command::Ask { model, turns } => {
-            let (model, bpe) = gguf::read(&read(&model)?)?;
-            let mut engine = RecipeEngine {
-                model: &model,
-                bpe: &bpe,
-                max_tokens: MAX_REPLY_TOKENS,
-            };
+            let mut engine = Engine::load(&model, MAX_REPLY_TOKENS)?;
             let mut messages = vec![Message::new("system", PRODUCT_SYSTEM)];
             for turn in turns {
                 messages.push(Message::new("user", turn));
-                let reply = engine.reply(&messages);
+                let reply = engine.reply(&messages)?;
                 println!("{reply}");
                 messages.push(Message::new("assistant", reply));
             }
@@ -160,13 +156,8 @@ fn run_eval(model: &Path, cases: &Path, compute: &Compute) -> Result<()> {
         "asked verbatim in training:\n{}",
         seen.join("\n")
     );
-    let (model, bpe) = gguf::read(&read(model)?)?;
-    let engine = || RecipeEngine {
-        model: &model,
-        bpe: &bpe,
-        max_tokens: MAX_REPLY_TOKENS,
-    };
-    let report = eval::evaluate(&cases, compute, engine);
+    let engine = || Engine::load(model, MAX_REPLY_TOKENS);
+    let report = eval::evaluate(&cases, compute, engine)?;
     for (case, reply) in &report.failures {
         let asked = case.messages.last().map_or("", |m| &m.content);
         println!("{} {:?}\n    {reply:?}", case.id, asked);
