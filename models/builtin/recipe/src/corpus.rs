@@ -1,7 +1,10 @@
 //! Seeded generator of the conversations that the model is trained on. It expands the templates
-//! under `text/`, and knows neither tokens nor the evaluation's cases.
+//! under `text/`, and knows no tokens. Of the evaluation's questions it knows only hashes, and
+//! never asks one of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
 
 use crate::bpe::Message;
 use crate::rng::Rng;
@@ -18,19 +21,93 @@ pub fn held_out(a: usize, b: usize) -> bool {
     (a.min(b) * 67 + a.max(b) * 31) % 11 == 3
 }
 
+const TOPICS: &str = include_str!("../text/topics.txt");
+const APART: &str = include_str!("../text/apart.txt");
+const LISTS: [&str; 5] = [
+    include_str!("../text/lists.txt"),
+    include_str!("../text/words.txt"),
+    include_str!("../text/frames.txt"),
+    include_str!("../text/forms.txt"),
+    include_str!("../text/outside.txt"),
+];
+/// So many of the lists hold the plain forms.
+const N_PLAIN_LISTS: usize = 3;
+const WORDINGS: [&str; 6] = [
+    include_str!("../text/wordings.txt"),
+    include_str!("../text/wordings-commands.txt"),
+    include_str!("../text/wordings-settings.txt"),
+    include_str!("../text/wordings-product.txt"),
+    include_str!("../text/wordings-self.txt"),
+    include_str!("../text/wordings-talk.txt"),
+];
+
+/// All that decides the text, so that a checkpoint of another text can be told apart.
+pub fn sources() -> impl Iterator<Item = &'static str> {
+    let own = [TOPICS, APART, include_str!("corpus.rs")];
+    own.into_iter().chain(LISTS).chain(WORDINGS)
+}
+
+/// From this conversation on the plain ways to ask come more often than the far-fetched ones,
+/// whose breadth the model has met by then.
+const PLAIN_FROM: u64 = 73_000;
+
+/// How often what is drawn.
+struct Mixture {
+    /// Weights of the kinds of turns, in the order of `Kind::DRAWN`.
+    kinds: [u32; 9],
+    /// How a command or setting, or another topic, is asked for: by its name.
+    by_name: [u32; 2],
+    /// The other ways: a whole question, a purpose, a key word, a situation.
+    otherwise: [u32; 4],
+    /// Share of questions that is drawn from the plain ones alone.
+    plain: f32,
+    /// Share of small talk with words around it.
+    dressed_talk: f32,
+    /// Share of longer chats in which the name is told and asked for.
+    tells: f32,
+}
+
+const BROAD: Mixture = Mixture {
+    kinds: [43, 3, 2, 13, 11, 3, 24, 4, 3],
+    by_name: [36, 20],
+    otherwise: [40, 28, 9, 11],
+    plain: 0.0,
+    dressed_talk: 0.0,
+    tells: 0.8,
+};
+
+const PLAIN: Mixture = Mixture {
+    kinds: [45, 3, 2, 17, 6, 3, 22, 3, 2],
+    by_name: [50, 30],
+    otherwise: [45, 26, 9, 12],
+    plain: 0.45,
+    dressed_talk: 0.25,
+    tells: 0.6,
+};
+
 struct Topic {
     kind: String,
     id: String,
     names: Vec<String>,
     answer: String,
     questions: Vec<String>,
+    /// The first so many questions are the plain ones.
+    n_plain: usize,
+    /// What somebody wants to do, in the base form of the verb.
+    purposes: Vec<String>,
+    keywords: Vec<String>,
+    situations: Vec<String>,
 }
 
 /// Templates and word lists.
 pub struct Corpus {
     seed: u64,
     lists: BTreeMap<String, Vec<String>>,
+    /// The first so many forms of asking for one's name are the plain ones.
+    n_plain_names: usize,
     topics: Vec<Topic>,
+    /// Hashes of questions that are kept apart for the evaluation.
+    apart: BTreeSet<String>,
     /// Indices of topics that explain something, that copy something, and of small talk.
     explain: Vec<usize>,
     copy: Vec<usize>,
@@ -47,9 +124,16 @@ impl Corpus {
     /// Reads the templates; `seed` decides all that is drawn from them.
     pub fn new(seed: u64) -> Self {
         let mut lists = BTreeMap::new();
-        parse_lists(include_str!("../text/lists.txt"), &mut lists);
-        parse_lists(include_str!("../text/words.txt"), &mut lists);
-        let topics = parse_topics(include_str!("../text/topics.txt"));
+        let (plain, further) = LISTS.split_at(N_PLAIN_LISTS);
+        plain.iter().for_each(|text| parse_lists(text, &mut lists));
+        let n_plain_names = lists["ask-name"].len();
+        further
+            .iter()
+            .for_each(|text| parse_lists(text, &mut lists));
+        let mut topics = parse_topics(TOPICS);
+        for text in WORDINGS {
+            add_wordings(text, &mut topics);
+        }
         let of = |test: &dyn Fn(&Topic) -> bool| {
             (0..topics.len())
                 .filter(|&i| test(&topics[i]))
@@ -61,7 +145,9 @@ impl Corpus {
         Self {
             seed,
             lists,
+            n_plain_names,
             topics,
+            apart: APART.lines().map(String::from).collect(),
             explain,
             copy,
             talk,
@@ -71,6 +157,7 @@ impl Corpus {
     /// Conversation `idx`; the same on every call.
     pub fn conversation(&self, idx: u64) -> Vec<Message> {
         let rng = &mut Rng::for_item(self.seed, idx);
+        let mix = if idx < PLAIN_FROM { &BROAD } else { &PLAIN };
         let mut messages = Vec::new();
         match rng.weighted(&[50, 25, 25]) {
             0 => messages.push(Message::new("system", PRODUCT_SYSTEM)),
@@ -81,7 +168,7 @@ impl Corpus {
         let n_turns = TURNS[rng.weighted(&[40, 14, 14, 14, 7, 5, 3, 2, 1])];
         let mut name: Option<String> = None;
         // Many longer chats tell the name early and ask for it later.
-        let tells = n_turns >= 3 && rng.chance(0.8);
+        let tells = n_turns >= 3 && rng.chance(mix.tells);
         let tell_at = if tells {
             rng.below(n_turns - 2)
         } else {
@@ -99,9 +186,16 @@ impl Corpus {
             } else if turn == ask_at {
                 Kind::Ask
             } else {
-                Kind::draw(rng, last)
+                Kind::draw(mix, rng, last)
             };
-            let (user, assistant) = self.turn(kind, &mut name, rng);
+            let (user, assistant) = loop {
+                let mut told = name.clone();
+                let (user, assistant) = self.turn(mix, kind, &mut told, rng);
+                if !self.apart.contains(&question_hash(&user)) {
+                    name = told;
+                    break (user, assistant);
+                }
+            };
             messages.push(Message::new("user", user));
             messages.push(Message::new("assistant", assistant));
             last = kind;
@@ -109,12 +203,18 @@ impl Corpus {
         messages
     }
 
-    fn turn(&self, kind: Kind, name: &mut Option<String>, rng: &mut Rng) -> (String, String) {
+    fn turn(
+        &self,
+        mix: &Mixture,
+        kind: Kind,
+        name: &mut Option<String>,
+        rng: &mut Rng,
+    ) -> (String, String) {
         let mut slots = Slots::new();
         match kind {
             Kind::Explain => {
-                let topic = &self.topics[*rng.pick(&self.explain)];
-                let question = self.question(topic, &mut slots, rng);
+                let topic = self.explained(rng);
+                let question = self.question(mix, topic, &mut slots, rng);
                 let user = self.dress(&question, &mut slots, rng);
                 (user, self.answer(topic, &mut slots, rng))
             }
@@ -135,7 +235,11 @@ impl Corpus {
             }
             Kind::Talk => {
                 let topic = &self.topics[*rng.pick(&self.talk)];
-                let question = self.expand(any(&topic.questions, rng), &mut slots, rng);
+                let form = plain_or_any(mix, &topic.questions, topic.n_plain, rng);
+                let mut question = self.expand(form, &mut slots, rng);
+                if mix.dressed_talk > 0.0 && rng.chance(mix.dressed_talk) {
+                    question = self.dress_talk(&question, rng);
+                }
                 let user = self.noise(&question, &mut slots, rng);
                 (user, self.small_talk(topic, name.as_deref(), rng))
             }
@@ -156,13 +260,15 @@ impl Corpus {
                 (user, self.plain("declinemath", &mut slots, rng))
             }
             Kind::Oos => {
-                let question = self.expand(any(&self.lists["oos"], rng), &mut slots, rng);
+                let list = if rng.chance(0.3) { "near" } else { "oos" };
+                let question = self.expand(any(&self.lists[list], rng), &mut slots, rng);
                 let user = self.dress(&question, &mut slots, rng);
                 (user, self.plain("decline", &mut slots, rng))
             }
-            Kind::Tell => self.tell(name, rng),
+            Kind::Tell => self.tell(mix, name, rng),
             Kind::Ask => {
-                let question = self.expand(any(&self.lists["ask-name"], rng), &mut slots, rng);
+                let form = plain_or_any(mix, &self.lists["ask-name"], self.n_plain_names, rng);
+                let question = self.expand(form, &mut slots, rng);
                 let user = self.dress(&question, &mut slots, rng);
                 let list = match name {
                     Some(name) => {
@@ -176,22 +282,49 @@ impl Corpus {
         }
     }
 
-    fn question(&self, topic: &Topic, slots: &mut Slots, rng: &mut Rng) -> String {
-        let general = match topic.kind.as_str() {
-            _ if topic.names.is_empty() => 0,
-            "command" | "setting" => 60,
-            _ => 35,
+    /// Questions about Nox itself come more often than their number of topics would have it.
+    fn explained(&self, rng: &mut Rng) -> &Topic {
+        const SELF: [&str; 5] = ["who", "small", "can", "noxics", "maker"];
+        const OFTEN: [&str; 6] = ["privacy", "storage", "worker", "offline", "free", "import"];
+        let among: &[&str] = match rng.weighted(&[70, 20, 10]) {
+            0 => return &self.topics[*rng.pick(&self.explain)],
+            1 => &SELF,
+            _ => &OFTEN,
         };
-        if topic.questions.is_empty() || (rng.below(100) as u32) < general {
-            slots.insert("c".into(), rng.pick(&topic.names).clone());
-            let own = format!("ask-{}", topic.kind);
-            let forms = match self.lists.get(&own) {
-                Some(forms) if rng.chance(0.25) => forms,
-                _ => &self.lists["ask"],
-            };
-            return self.expand(any(forms, rng), slots, rng);
-        }
-        self.expand(any(&topic.questions, rng), slots, rng)
+        let id = *rng.pick(among);
+        let found = self.topics.iter().find(|t| t.kind == "about" && t.id == id);
+        found.expect("in topics.txt")
+    }
+
+    fn question(&self, mix: &Mixture, topic: &Topic, slots: &mut Slots, rng: &mut Rng) -> String {
+        let share = |list: &[String], share: u32| if list.is_empty() { 0 } else { share };
+        let named = matches!(topic.kind.as_str(), "command" | "setting");
+        let [whole, purpose, keyword, situation] = mix.otherwise;
+        let weights = [
+            share(&topic.names, mix.by_name[usize::from(!named)]),
+            share(&topic.questions, whole),
+            share(&topic.purposes, purpose),
+            share(&topic.keywords, keyword),
+            share(&topic.situations, situation),
+        ];
+        let (slot, list, frames) = match rng.weighted(&weights) {
+            0 => ("c", &topic.names, "ask"),
+            1 => {
+                let form = plain_or_any(mix, &topic.questions, topic.n_plain, rng);
+                return self.expand(form, slots, rng);
+            }
+            2 => ("v", &topic.purposes, "frame-v"),
+            3 => ("k", &topic.keywords, "frame-k"),
+            _ => ("s", &topic.situations, "frame-s"),
+        };
+        let value = self.expand(any(list, rng), slots, rng);
+        slots.insert(slot.into(), value);
+        let own = format!("{frames}-{}", topic.kind);
+        let forms = match self.lists.get(&own) {
+            Some(forms) if rng.chance(0.35) => forms,
+            _ => &self.lists[frames],
+        };
+        self.expand(any(forms, rng), slots, rng)
     }
 
     /// One answer per topic: what varies is the question, and so every token of a reply teaches.
@@ -228,7 +361,7 @@ impl Corpus {
         (self.dress(&question, &mut slots, rng), sum_reply(a, b))
     }
 
-    fn tell(&self, name: &mut Option<String>, rng: &mut Rng) -> (String, String) {
+    fn tell(&self, mix: &Mixture, name: &mut Option<String>, rng: &mut Rng) -> (String, String) {
         let mut slots = Slots::new();
         let again = name.is_some();
         slots.insert("name".into(), self.name(rng));
@@ -239,7 +372,7 @@ impl Corpus {
         let mut answer = None;
         if rng.chance(0.15) {
             let topic = &self.topics[*rng.pick(&self.explain)];
-            let question = self.question(topic, &mut slots, rng);
+            let question = self.question(mix, topic, &mut slots, rng);
             let link = *rng.pick(&[". ", ". ", ", ", " and ", "! "]);
             text = format!("{text}{link}{question}?");
             answer = Some(topic);
@@ -285,11 +418,26 @@ impl Corpus {
 
     /// A word that can only be repeated by copying it.
     fn odd_word(&self, rng: &mut Rng) -> String {
-        const LISTS: [&str; 6] = ["thing", "animal", "place", "food2", "word", "verb"];
+        const WORDS: [&str; 6] = ["thing", "animal", "place", "food2", "word", "verb"];
         match rng.below(3) {
             0 => self.name(rng),
             1 => self.name(rng).to_lowercase(),
-            _ => any(&self.lists[LISTS[rng.below(LISTS.len())]], rng).to_string(),
+            _ => any(&self.lists[WORDS[rng.below(WORDS.len())]], rng).to_string(),
+        }
+    }
+
+    /// Puts a word or two around small talk.
+    fn dress_talk(&self, text: &str, rng: &mut Rng) -> String {
+        const BEFORE: [&str; 8] = [
+            "hey", "nox,", "hey nox,", "so", "and", "well,", "oh,", "ok,",
+        ];
+        const AFTER: [&str; 8] = [
+            " nox", ", nox", " there", " today", " then", " again", " now", ", mate",
+        ];
+        match rng.below(3) {
+            0 => format!("{} {text}", rng.pick(&BEFORE)),
+            1 => format!("{text}{}", rng.pick(&AFTER)),
+            _ => format!("{} {text}{}", rng.pick(&BEFORE), rng.pick(&AFTER)),
         }
     }
 
@@ -302,7 +450,7 @@ impl Corpus {
         if rng.chance(0.12) {
             text += any(&self.lists["post"], rng);
         }
-        match rng.weighted(&[60, 25, 7, 3, 3, 2]) {
+        match rng.weighted(&[48, 38, 7, 2, 3, 2]) {
             0 => text += "?",
             1 => {}
             2 => text += ".",
@@ -319,24 +467,27 @@ impl Corpus {
         if rng.chance(0.5) {
             text = capital(&text);
         }
-        if rng.chance(0.25) {
+        if rng.chance(0.38) {
             text = text.to_lowercase();
             slots.values_mut().for_each(|v| *v = v.to_lowercase());
         } else if rng.chance(0.015) {
             text = text.to_uppercase();
             slots.values_mut().for_each(|v| *v = v.to_uppercase());
         }
-        if rng.chance(0.12) {
+        if rng.chance(0.2) {
             text = text.replace('\'', "");
         }
-        if rng.chance(0.06) {
+        if rng.chance(0.15) {
             text = text.replace([',', '?', '!'], "");
         }
-        let n_typos = rng.weighted(&[87, 10, 3]);
+        if rng.chance(0.07) {
+            text = shorthand(&text);
+        }
+        let n_typos = rng.weighted(&[69, 20, 8, 3]);
         for _ in 0..n_typos {
             text = typo(&text, rng);
         }
-        if rng.chance(0.03) {
+        if rng.chance(0.05) {
             text = drop_word(&text, rng);
         }
         bare(&text)
@@ -375,6 +526,11 @@ impl Corpus {
                         slots.insert(inner.to_string(), value);
                     }
                     let value = slots[inner].clone();
+                    if matches!(inner, "c" | "v" | "k" | "s") {
+                        out.push_str(&value);
+                        rest = &rest[end + 1..];
+                        continue;
+                    }
                     out.push(OPEN);
                     out.push_str(&value);
                     out.push(CLOSE);
@@ -424,6 +580,12 @@ impl Corpus {
     }
 }
 
+/// The line of `apart.txt` for a question: letters, digits and single spaces only.
+fn question_hash(text: &str) -> String {
+    let digest = Sha256::digest(crate::eval::normalised(text));
+    digest[..8].iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// What a turn is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -440,23 +602,24 @@ enum Kind {
 }
 
 impl Kind {
-    fn draw(rng: &mut Rng, last: Kind) -> Self {
+    fn draw(mix: &Mixture, rng: &mut Rng, last: Kind) -> Self {
         if matches!(last, Self::Explain | Self::Sum | Self::Copy) && rng.chance(0.08) {
             return Self::Thanks;
         }
-        const KINDS: [Kind; 9] = [
-            Kind::Explain,
-            Kind::Copy,
-            Kind::Echo,
-            Kind::Talk,
-            Kind::Sum,
-            Kind::HardMath,
-            Kind::Oos,
-            Kind::Tell,
-            Kind::Ask,
-        ];
-        KINDS[rng.weighted(&[44, 5, 3, 8, 14, 3, 22, 5, 2])]
+        Self::DRAWN[rng.weighted(&mix.kinds)]
     }
+
+    const DRAWN: [Kind; 9] = [
+        Kind::Explain,
+        Kind::Copy,
+        Kind::Echo,
+        Kind::Talk,
+        Kind::Sum,
+        Kind::HardMath,
+        Kind::Oos,
+        Kind::Tell,
+        Kind::Ask,
+    ];
 }
 
 /// The model's way of adding: the question again, then tens and units apart, which leaves it
@@ -476,6 +639,13 @@ pub fn sum_reply(a: usize, b: usize) -> String {
 
 fn any<'a>(list: &'a [String], rng: &mut Rng) -> &'a str {
     &list[rng.below(list.len())]
+}
+
+/// One of the list, or of its first `n_plain`.
+fn plain_or_any<'a>(mix: &Mixture, list: &'a [String], n_plain: usize, rng: &mut Rng) -> &'a str {
+    // A share of nothing draws no number.
+    let is_plain = mix.plain > 0.0 && n_plain > 0 && rng.chance(mix.plain);
+    any(if is_plain { &list[..n_plain] } else { list }, rng)
 }
 
 fn bare(text: &str) -> String {
@@ -600,6 +770,38 @@ fn drop_word(text: &str, rng: &mut Rng) -> String {
     kept.join(" ")
 }
 
+/// Writes words as in a hurried text message.
+fn shorthand(text: &str) -> String {
+    const SHORT: [(&str, &str); 20] = [
+        ("you", "u"),
+        ("your", "ur"),
+        ("are", "r"),
+        ("you're", "ur"),
+        ("what", "wat"),
+        ("what's", "wats"),
+        ("please", "pls"),
+        ("thanks", "thx"),
+        ("why", "y"),
+        ("and", "n"),
+        ("with", "w"),
+        ("don't", "dont"),
+        ("because", "cuz"),
+        ("something", "sth"),
+        ("message", "msg"),
+        ("messages", "msgs"),
+        ("I'm", "im"),
+        ("the", "da"),
+        ("about", "abt"),
+        ("see", "c"),
+    ];
+    let word = |w: &str| {
+        let found = SHORT.iter().find(|(long, _)| w.eq_ignore_ascii_case(long));
+        found.map_or_else(|| w.to_string(), |(_, short)| (*short).to_string())
+    };
+    let words: Vec<String> = text.split(' ').map(word).collect();
+    words.join(" ")
+}
+
 fn parse_lists(text: &str, lists: &mut BTreeMap<String, Vec<String>>) {
     let mut name = String::new();
     for line in text.lines() {
@@ -618,6 +820,31 @@ fn parse_lists(text: &str, lists: &mut BTreeMap<String, Vec<String>>) {
     }
 }
 
+/// Adds the further wordings, several in a line, to their topics.
+fn add_wordings(text: &str, topics: &mut [Topic]) {
+    let mut at = None;
+    for line in text.lines() {
+        if line.is_empty() || line.starts_with("//") {
+            continue;
+        }
+        if let Some(id) = line.strip_prefix('@') {
+            let found = topics.iter().position(|t| t.id == id);
+            at = Some(found.unwrap_or_else(|| panic!("no topic {id}")));
+            continue;
+        }
+        let topic = &mut topics[at.expect("the file begins with a topic")];
+        let (kind, rest) = line.split_at(3);
+        let list = match kind {
+            "q: " => &mut topic.questions,
+            "v: " => &mut topic.purposes,
+            "k: " => &mut topic.keywords,
+            "s: " => &mut topic.situations,
+            _ => panic!("unknown line in wordings.txt: {line}"),
+        };
+        list.extend(alternatives(rest).iter().map(|w| w.trim().to_string()));
+    }
+}
+
 fn parse_topics(text: &str) -> Vec<Topic> {
     let mut topics: Vec<Topic> = Vec::new();
     for line in text.lines() {
@@ -628,13 +855,18 @@ fn parse_topics(text: &str) -> Vec<Topic> {
             let (kind, id) = header
                 .split_once(' ')
                 .expect("a topic has a kind and an id");
-            let (names, answer, questions) = Default::default();
+            let (names, answer, questions, n_plain) = Default::default();
+            let (purposes, keywords, situations) = Default::default();
             topics.push(Topic {
                 kind: kind.into(),
                 id: id.into(),
                 names,
                 answer,
                 questions,
+                n_plain,
+                purposes,
+                keywords,
+                situations,
             });
             continue;
         }
@@ -642,7 +874,10 @@ fn parse_topics(text: &str) -> Vec<Topic> {
         match line.split_at(3) {
             ("n: ", rest) => topic.names = rest.split('|').map(String::from).collect(),
             ("a: ", rest) => topic.answer = rest.into(),
-            ("q: ", rest) => topic.questions.push(rest.into()),
+            ("q: ", rest) => {
+                topic.questions.push(rest.into());
+                topic.n_plain += 1;
+            }
             _ => panic!("unknown line in topics.txt: {line}"),
         }
     }
@@ -657,13 +892,19 @@ mod tests {
     fn every_template_expands() {
         let corpus = Corpus::new(1);
         let rng = &mut Rng::new(1);
-        let texts = corpus
-            .topics
-            .iter()
-            .flat_map(|t| t.questions.iter().chain([&t.answer]));
+        let texts = corpus.topics.iter().flat_map(|t| {
+            let more = [&t.purposes, &t.keywords, &t.situations];
+            t.questions
+                .iter()
+                .chain([&t.answer])
+                .chain(more.into_iter().flatten())
+        });
         for template in corpus.lists.values().flatten().chain(texts) {
             let mut slots = Slots::from([
                 ("c".into(), "/help".into()),
+                ("v".into(), "see the commands".into()),
+                ("k".into(), "the commands".into()),
+                ("s".into(), "I forgot the commands".into()),
                 ("a".into(), "1".into()),
                 ("b".into(), "2".into()),
                 ("words".into(), "one two".into()),

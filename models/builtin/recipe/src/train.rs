@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::bpe::Bpe;
-use crate::corpus::Corpus;
+use crate::corpus::{self, Corpus};
 use crate::gemm::Compute;
 use crate::model::{Arena, Batch, Config, Model};
 use crate::optim::{AdamW, Schedule};
@@ -43,14 +43,14 @@ impl Plan {
     /// The plan of the published file. The rate is the highest that stayed smooth in trials.
     pub const PUBLISHED: Self = Self {
         seed: 20_261_122,
-        n_vocab: 1536,
-        n_bpe: 8_000,
+        n_vocab: 2048,
+        n_bpe: 12_000,
         batch_tokens: 768,
         schedule: Schedule {
             peak_lr: 1.5e-3,
             n_warmup: 150,
-            decay_from: 1600,
-            n_steps: 4000,
+            decay_from: 22_000,
+            n_steps: 32_000,
             floor: 0.02,
         },
         n_embd: 256,
@@ -227,12 +227,7 @@ impl Checkpoint {
         let plan = Plan { schedule, ..*plan };
         let mut hash = Sha256::new();
         hash.update(format!("{plan:?}"));
-        for text in [
-            include_str!("../text/topics.txt"),
-            include_str!("../text/lists.txt"),
-            include_str!("../text/words.txt"),
-            include_str!("corpus.rs"),
-        ] {
+        for text in corpus::sources() {
             hash.update(text);
         }
         hash.finalize().to_vec()
