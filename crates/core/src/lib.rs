@@ -8,17 +8,30 @@
 mod backend;
 mod cancel;
 mod clock;
+mod history;
+mod instrument;
 mod persona;
 mod redact;
 mod reply;
 mod request;
+mod slug;
+mod title;
 mod turn;
 
 pub use backend::{Backend, BackendEvent, Completion, GenerateRequest, Phase, SamplingOptions};
 pub use cancel::CancelToken;
 pub use clock::Clock;
-pub use persona::{DEFAULT_ALIAS, DEFAULT_SYSTEM_PROMPT, PERSONA, Persona};
+pub use history::{HistoryLimits, fit_history, trim_history};
+pub use instrument::{anonymize_for_instrument, extract_instrument_query, wants_instrument};
+pub use persona::{
+    BuiltinPersona, Catalog, DEFAULT_ALIAS, DEFAULT_SYSTEM_PROMPT, NOX_CATALOG, OVERRIDE_FILES,
+    PERSONA, ParsedOverrides, Persona, PersonaEnvironment, PersonaError, PersonaField,
+    PersonaNotice, PersonaOverrides, PersonaValue, SCALE_CATALOG, SYSTEM_PROMPT_FILES,
+    choose_system_prompt, persona_limits, unknown_placeholders,
+};
 pub use redact::redact;
-pub use reply::{ReplyFilter, ReplyPiece};
+pub use reply::{ReplyEffects, ReplyFilter, ReplyPiece, clean_reply};
 pub use request::{ChatRequest, RequestError, limits};
+pub use slug::{slugify, user_id};
+pub use title::{compute_title, session_display_name};
 pub use turn::{ChatClient, Turn, TurnEvent};

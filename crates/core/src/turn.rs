@@ -10,7 +10,7 @@ use crate::backend::{Backend, BackendEvent, Completion, GenerateRequest, Phase};
 use crate::cancel::CancelToken;
 use crate::persona::{DEFAULT_SYSTEM_PROMPT, PERSONA};
 use crate::redact::redact;
-use crate::reply::{ReplyFilter, ReplyPiece};
+use crate::reply::{ReplyEffects, ReplyFilter, ReplyPiece};
 use crate::request::ChatRequest;
 
 /// What a turn tells while it goes on.
@@ -93,6 +93,12 @@ pub struct Turn<'a, E> {
 }
 
 impl<E> Turn<'_, E> {
+    /// What the reply asks for beside what it says; whole after
+    /// [`TurnEvent::Done`].
+    pub fn effects(&self) -> ReplyEffects {
+        self.filter.effects()
+    }
+
     /// Records a piece as given out; `None` when there is nothing in it.
     fn give(&mut self, piece: ReplyPiece) -> Option<TurnEvent> {
         if piece.is_empty() {
