@@ -8,12 +8,14 @@
 mod backend;
 mod cancel;
 mod clock;
+mod command;
 mod history;
 mod instrument;
 mod persona;
 mod redact;
 mod reply;
 mod request;
+mod routing;
 mod slug;
 mod title;
 mod turn;
@@ -21,6 +23,10 @@ mod turn;
 pub use backend::{Backend, BackendEvent, Completion, GenerateRequest, Phase, SamplingOptions};
 pub use cancel::CancelToken;
 pub use clock::Clock;
+pub use command::{
+    AliasState, Answer, COMMANDS, Command, CommandError, CommandInfo, ExportScope, FoundSession,
+    Outcome, PersonaCommand, SessionLine, SessionRef, command_limits, complete, reset_history,
+};
 pub use history::{HistoryLimits, fit_history, trim_history};
 pub use instrument::{anonymize_for_instrument, extract_instrument_query, wants_instrument};
 pub use persona::{
@@ -32,6 +38,11 @@ pub use persona::{
 pub use redact::redact;
 pub use reply::{ReplyEffects, ReplyFilter, ReplyPiece, clean_reply};
 pub use request::{ChatRequest, RequestError, limits};
+pub use routing::{
+    AliasConfig, AliasOptions, AttemptEnd, AttemptError, BackendConfig, BackendKind, ConfigError,
+    KeySource, RouteConfig, RouteError, RoutePlan, RouteReport, RouteTarget, Router, RouterCall,
+    RuntimeConfig, UnknownModel, routing_limits, runtime_schema,
+};
 pub use slug::{slugify, user_id};
 pub use title::{compute_title, session_display_name};
 pub use turn::{ChatClient, Turn, TurnEvent};
