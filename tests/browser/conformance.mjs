@@ -18,23 +18,29 @@ let n_calls = 0;
 
 /**
  * Calls what the build exports under `name`, in the worker of a page of
- * `openConformance`, and waits until it returns.
+ * `openConformance`, waits until it returns, and gives what it returned. `{ fetched }`
+ * among the arguments stands for the text that the worker finds at this address.
  *
- * @throws the runtime's last word: a panic's or a trap's text.
+ * @throws what it threw, or the runtime's last word: a panic's or a trap's text.
  */
-export async function callInWorker(page, name) {
+export async function callInWorker(page, name, ...args) {
   const call = (n_calls += 1);
   const [worker] = page.workers();
-  await worker.evaluate(async ([exported, id]) => {
+  await worker.evaluate(async ([exported, id, given]) => {
     // The very module that the worker's script has started.
     const build = new URLSearchParams(self.location.search).get('build');
     const runtime = await import(new URL(`./${build}/nox_worker.js`, self.location.href).href);
-    // In a task of its own: a failure goes where the product's own failures go.
+    const read = async (arg) => (arg?.fetched === undefined ? arg : (await fetch(arg.fetched)).text());
+    const values = await Promise.all(given.map(read));
+    const tell = (outcome) => self.postMessage({ jsonrpc: '2.0', method: '$/returned', params: { call: id, ...outcome } });
+    // In a task of its own: a trap goes where the product's own failures go.
     setTimeout(async () => {
-      await runtime[exported]();
-      self.postMessage({ jsonrpc: '2.0', method: '$/returned', params: { call: id } });
+      const result = runtime[exported](...values);
+      if (!(result instanceof Promise)) return tell({ result });
+      const thrown = (error) => ({ thrown: String(error?.message ?? error) });
+      tell(await result.then((value) => ({ result: value }), thrown));
     });
-  }, [name, call]);
+  }, [name, call, args]);
   const last = await page.evaluate(
     ([exported, id]) =>
       globalThis.nox.until(
@@ -44,4 +50,6 @@ export async function callInWorker(page, name) {
     [name, call],
   );
   if (last.method === '$/died') throw new Error(last.params.message);
+  if (last.params.thrown !== undefined) throw new Error(last.params.thrown);
+  return last.params.result;
 }

@@ -71,11 +71,14 @@ export async function serve({ isolation = true, mounts = {} } = {}) {
   };
 }
 
-/** A browser with an empty profile; storage and service workers live until `close`. */
-export async function launch({ args = [], ...options } = {}) {
+/**
+ * A browser with an empty profile; storage and service workers live until `close`. With
+ * `profile`, a folder of the caller's, they outlive it.
+ */
+export async function launch({ args = [], profile: kept, ...options } = {}) {
   const executablePath =
     process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/google-chrome'].find(existsSync);
-  const profile = mkdtempSync(path.join(tmpdir(), 'noxics-browser-'));
+  const profile = kept ?? mkdtempSync(path.join(tmpdir(), 'noxics-browser-'));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath,
     headless: true,
@@ -88,7 +91,7 @@ export async function launch({ args = [], ...options } = {}) {
     context,
     async close() {
       await context.close();
-      rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+      if (!kept) rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
     },
   };
 }

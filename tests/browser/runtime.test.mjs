@@ -361,7 +361,7 @@ describe('runtime', () => {
       assert.equal(kindOf(frame), 'quota_exceeded', JSON.stringify(frame));
       assert.deepEqual(await filesInOpfs(raw), before_);
       await session.send('Storage.overrideQuotaForOrigin', { origin: server.origin });
-      assert.match((await raw.evaluate((params) => globalThis.nox.call('handle_chat', params), greedy('Who are you?'))).message.content, /Nox/);
+      assert.match((await raw.evaluate((params) => globalThis.nox.call('handle_chat', params), greedy('Who are you?', { session: null }))).message.content, /Nox/);
       await raw.close();
     });
   });
@@ -408,9 +408,9 @@ describe('runtime', () => {
     await raw.close();
   });
 
-  test('two tabs chat at once with the same model', async () => {
+  test('two tabs chat at once with the same model, as long as nothing is to be kept', async () => {
     const tabs = await Promise.all([1, 2].map(() => openRaw(browser.context, server.origin, { query: '?build=simd' })));
-    const replies = await Promise.all(tabs.map((tab) => tab.evaluate((params) => globalThis.nox.call('handle_chat', params), greedy('Who are you?'))));
+    const replies = await Promise.all(tabs.map((tab) => tab.evaluate((params) => globalThis.nox.call('handle_chat', params), greedy('Who are you?', { session: null }))));
     assert.equal(replies[0].message.content, replies[1].message.content);
     await Promise.all(tabs.map((tab) => tab.close()));
   });

@@ -1,5 +1,7 @@
 //! The seam between a chat and whatever answers it.
 
+use std::rc::Rc;
+
 use futures::stream::LocalBoxStream;
 use nox_protocol::{FinishReason, Lane, Message, Timings, Usage};
 
@@ -110,4 +112,23 @@ pub trait Backend {
         &self,
         request: GenerateRequest,
     ) -> LocalBoxStream<'_, Result<BackendEvent, Self::Error>>;
+}
+
+impl<B: Backend + ?Sized> Backend for Rc<B> {
+    type Error = B::Error;
+
+    fn kind(&self) -> &str {
+        (**self).kind()
+    }
+
+    fn leaves_device(&self) -> bool {
+        (**self).leaves_device()
+    }
+
+    fn generate(
+        &self,
+        request: GenerateRequest,
+    ) -> LocalBoxStream<'_, Result<BackendEvent, Self::Error>> {
+        (**self).generate(request)
+    }
 }

@@ -50,6 +50,21 @@ pub fn extract_instrument_query(reply: &str) -> Option<String> {
     Some(query.trim_matches(is_space).to_owned())
 }
 
+/// A text whose tags of control blocks have round brackets, so that it can stand
+/// inside such a block and not end it.
+pub(crate) fn defuse_block_tags(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    scan(text, &mut |event| match event {
+        Event::Text(text) => out.push_str(text),
+        Event::Tag(_, tag) => out.extend(tag.chars().map(|c| match c {
+            '[' => '(',
+            ']' => ')',
+            c => c,
+        })),
+    });
+    out
+}
+
 fn scan(text: &str, emit: &mut impl FnMut(Event<'_, BlockTag>)) {
     let mut scanner = TagScanner::new(BLOCK_TAGS);
     scanner.push(text, emit);
@@ -175,9 +190,14 @@ mod tests {
 
     #[test]
     fn a_name_does_not_break_a_placeholder() {
+        let names = &["email", "redacted", "iban"];
         assert_eq!(
-            anonymize_for_instrument("EMAIL a@example.com", None, &["email", "redacted"]),
+            anonymize_for_instrument("EMAIL a@example.com", None, names),
             "[REDACTED:NAME] [REDACTED:EMAIL]"
+        );
+        assert_eq!(
+            anonymize_for_instrument("Iban GB82 WEST 1234 5698 7654 32", None, names),
+            "[REDACTED:NAME] [REDACTED:IBAN]"
         );
     }
 

@@ -4,12 +4,17 @@
 //! number may come as text, a switch as a number, content as a list of parts.
 //! Unknown fields are ignored. What is refused is refused with a text that names
 //! the field; texts that hosts already know are kept word for word.
+//!
+//! What a request leaves out is taken from its alias's options, then from the user's
+//! settings, then from the defaults.
 
 use nox_protocol::{Message, Role};
 use serde_json::{Map, Value};
 
 use crate::backend::SamplingOptions;
 use crate::persona::DEFAULT_ALIAS;
+use crate::routing::RuntimeConfig;
+use crate::settings::Settings;
 
 /// Caps on what one request may hold.
 pub mod limits {
@@ -108,26 +113,75 @@ pub struct ChatRequest {
     pub strip_reasoning: bool,
     /// Whether personal data is replaced.
     pub sanitize: bool,
+    /// Whether the model grades its reply.
+    pub self_score: bool,
+    /// Whose memory the chat belongs to.
+    pub memory_user: Option<String>,
+    /// How that user is shown.
+    pub memory_user_display: Option<String>,
     /// The same key gives the same reply.
     pub idempotency_key: Option<String>,
 }
 
+/// The params and what stands in for those that are left out, the first layer on
+/// top. `null` counts as left out.
+struct Fields<'a> {
+    layers: [&'a Map<String, Value>; 3],
+}
+
+impl<'a> Fields<'a> {
+    fn get(&self, field: &str) -> Option<&'a Value> {
+        let mut layers = self.layers.into_iter();
+        layers.find_map(|layer| layer.get(field).filter(|value| !value.is_null()))
+    }
+
+    /// A field that only a call itself can have.
+    fn own(&self, field: &str) -> Option<&'a Value> {
+        self.layers[0].get(field)
+    }
+}
+
 impl ChatRequest {
-    /// Reads the params of `handle_chat`.
+    /// Reads the params of `handle_chat` with nothing to stand in for what they leave
+    /// out.
     ///
     /// # Errors
     /// The first thing that is wrong.
     pub fn parse(params: &Value) -> Result<Self, RequestError> {
-        let fields = params.as_object().ok_or(RequestError::NotAnObject)?;
-        let messages = messages(fields.get("messages"))?;
-        check_format(fields.get("format"))?;
-        // Accepted, but grading a reply is not something that a turn does yet.
-        let _ = switch(fields, "self_score", false)?;
-        let _ = name(fields, "memory_user")?;
-        let _ = name(fields, "memory_user_display")?;
+        let params = params.as_object().ok_or(RequestError::NotAnObject)?;
+        let nothing = Map::new();
+        let model = own_model(params)?;
+        Self::read(&[params, &nothing, &nothing], model)
+    }
+
+    /// Reads the params of `handle_chat`. What they leave out is taken from the
+    /// options of the alias, then from the settings.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn parse_with(
+        params: &Value,
+        settings: &Settings,
+        config: &RuntimeConfig,
+    ) -> Result<Self, RequestError> {
+        let params = params.as_object().ok_or(RequestError::NotAnObject)?;
+        let model = own_model(params)?.or_else(|| settings.model().map(str::to_owned));
+        let alias = config.alias(model.as_deref().unwrap_or(DEFAULT_ALIAS));
+        let nothing = Map::new();
+        let options = alias.map_or(&nothing, |alias| alias.options.fields());
+        Self::read(&[params, options, settings.fields()], model)
+    }
+
+    fn read(
+        layers: &[&Map<String, Value>; 3],
+        model: Option<String>,
+    ) -> Result<Self, RequestError> {
+        let fields = &Fields { layers: *layers };
+        let messages = messages(fields.own("messages"))?;
+        check_format(fields.own("format"))?;
         Ok(Self {
             messages,
-            model: name(fields, "model")?.unwrap_or_else(|| DEFAULT_ALIAS.to_owned()),
+            model: model.unwrap_or_else(|| DEFAULT_ALIAS.to_owned()),
             session: session(fields)?,
             temperature: temperature(fields)?,
             sampling: sampling(fields)?,
@@ -136,7 +190,10 @@ impl ChatRequest {
             stream: switch(fields, "stream", false)?,
             strip_reasoning: switch(fields, "strip_reasoning", true)?,
             sanitize: switch(fields, "sanitize", false)?,
-            idempotency_key: name(fields, "idempotency_key")?,
+            self_score: switch(fields, "self_score", false)?,
+            memory_user: name("memory_user", fields.own("memory_user"))?,
+            memory_user_display: name("memory_user_display", fields.own("memory_user_display"))?,
+            idempotency_key: name("idempotency_key", fields.own("idempotency_key"))?,
         })
     }
 
@@ -216,16 +273,20 @@ fn check_format(value: Option<&Value>) -> Result<(), RequestError> {
     }
 }
 
-fn session(fields: &Map<String, Value>) -> Result<Option<Option<String>>, RequestError> {
-    match fields.get("session") {
+fn own_model(params: &Map<String, Value>) -> Result<Option<String>, RequestError> {
+    name("model", params.get("model"))
+}
+
+fn session(fields: &Fields<'_>) -> Result<Option<Option<String>>, RequestError> {
+    match fields.own("session") {
         Some(Value::Null) => Ok(Some(None)),
-        _ => Ok(name(fields, "session")?.map(Some)),
+        value => Ok(name("session", value)?.map(Some)),
     }
 }
 
 /// A short text; `null` and the empty text count as absent.
-fn name(fields: &Map<String, Value>, field: &'static str) -> Result<Option<String>, RequestError> {
-    match fields.get(field) {
+fn name(field: &'static str, value: Option<&Value>) -> Result<Option<String>, RequestError> {
+    match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.len() > limits::MAX_NAME_BYTES => {
             Err(RequestError::TooMuch {
@@ -243,11 +304,7 @@ fn name(fields: &Map<String, Value>, field: &'static str) -> Result<Option<Strin
     }
 }
 
-fn switch(
-    fields: &Map<String, Value>,
-    field: &'static str,
-    default: bool,
-) -> Result<bool, RequestError> {
+fn switch(fields: &Fields<'_>, field: &'static str, default: bool) -> Result<bool, RequestError> {
     let wrong = RequestError::WrongType {
         field,
         expected: "true or false",
@@ -276,13 +333,13 @@ fn number(value: Option<&Value>) -> Result<Option<f64>, ()> {
     }
 }
 
-fn temperature(fields: &Map<String, Value>) -> Result<f64, RequestError> {
+fn temperature(fields: &Fields<'_>) -> Result<f64, RequestError> {
     number(fields.get("temperature"))
         .map(|value| value.unwrap_or(0.7))
         .map_err(|()| RequestError::TemperatureNotAFloat)
 }
 
-fn sampling(fields: &Map<String, Value>) -> Result<SamplingOptions, RequestError> {
+fn sampling(fields: &Fields<'_>) -> Result<SamplingOptions, RequestError> {
     Ok(SamplingOptions {
         temperature: check_range(
             "temperature",
@@ -310,7 +367,7 @@ fn sampling(fields: &Map<String, Value>) -> Result<SamplingOptions, RequestError
 }
 
 fn float(
-    fields: &Map<String, Value>,
+    fields: &Fields<'_>,
     field: &'static str,
     default: f64,
     range: &'static str,
@@ -346,7 +403,7 @@ fn check_range(
 }
 
 /// A whole number of at most 64 bits, also as text or as a float without fraction.
-fn integer(fields: &Map<String, Value>, field: &'static str) -> Result<Option<i128>, RequestError> {
+fn integer(fields: &Fields<'_>, field: &'static str) -> Result<Option<i128>, RequestError> {
     let wrong = RequestError::WrongType {
         field,
         expected: "an integer",
@@ -371,7 +428,7 @@ fn integer(fields: &Map<String, Value>, field: &'static str) -> Result<Option<i1
     }
 }
 
-fn top_k(fields: &Map<String, Value>) -> Result<u32, RequestError> {
+fn top_k(fields: &Fields<'_>) -> Result<u32, RequestError> {
     let Some(value) = integer(fields, "top_k")? else {
         return Ok(40);
     };
@@ -386,7 +443,7 @@ fn top_k(fields: &Map<String, Value>) -> Result<u32, RequestError> {
 }
 
 /// -1 is a common way to say "any".
-fn seed(fields: &Map<String, Value>) -> Result<Option<u64>, RequestError> {
+fn seed(fields: &Fields<'_>) -> Result<Option<u64>, RequestError> {
     match integer(fields, "seed")? {
         None | Some(-1) => Ok(None),
         Some(value) => u64::try_from(value)

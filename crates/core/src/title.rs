@@ -5,6 +5,7 @@
 //! caller's business.
 
 use nox_protocol::{Message, Role};
+use time::{Date, Month, Time};
 
 use crate::redact::redact;
 
@@ -77,38 +78,21 @@ pub fn session_display_name(session_id: &str) -> String {
 /// `YYYYMMDD-HHMMSS` as a date and a time, when it is one.
 fn moment(stamp: &str) -> Option<String> {
     let (date, time) = stamp.split_once('-')?;
-    let number = |digits: &str| digits.parse::<u32>().ok();
     let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if date.len() != 8 || time.len() != 6 || !is_digits(date) || !is_digits(time) {
         return None;
     }
-    let (year, month, day) = (
-        number(&date[..4])?,
-        number(&date[4..6])?,
-        number(&date[6..])?,
-    );
-    let (hour, minute, second) = (
-        number(&time[..2])?,
-        number(&time[2..4])?,
-        number(&time[4..])?,
-    );
-    let is_moment = year >= 1
-        && (1..=12).contains(&month)
-        && (1..=days_in_month(year, month)).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 60;
-    is_moment.then(|| format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"))
-}
-
-fn days_in_month(year: u32, month: u32) -> u32 {
-    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    match month {
-        2 if is_leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
+    let number = |digits: &str| digits.parse::<u8>().ok();
+    let year = date[..4].parse().ok().filter(|year| *year >= 1)?;
+    let month = Month::try_from(number(&date[4..6])?).ok()?;
+    let day = number(&date[6..])?;
+    Date::from_calendar_date(year, month, day).ok()?;
+    let (hour, minute, second) = (&time[..2], &time[2..4], &time[4..]);
+    Time::from_hms(number(hour)?, number(minute)?, number(second)?).ok()?;
+    let month = u8::from(month);
+    Some(format!(
+        "{year}-{month:02}-{day:02} {hour}:{minute}:{second}"
+    ))
 }
 
 /// Every word with a capital at its front and small letters behind it; a word ends

@@ -10,8 +10,8 @@ use futures::executor::block_on_stream;
 use futures::stream::{self, LocalBoxStream, StreamExt};
 use nox_core::{
     AttemptEnd, AttemptError, Backend, BackendEvent, BackendKind, CancelToken, ChatClient,
-    ChatRequest, Completion, GenerateRequest, KeySource, Phase, RouteError, RouteReport, Router,
-    RuntimeConfig, TurnEvent, routing_limits, runtime_schema,
+    ChatRequest, Completion, GenerateRequest, KeySource, Phase, PreparedTurn, RouteError, Router,
+    RuntimeConfig, TurnContext, TurnEvent, TurnFailure, routing_limits, runtime_schema,
 };
 use nox_protocol::{ChatMeta, FinishReason, RouteFallback, Timings, Usage};
 use serde_json::{Value, json};
@@ -648,9 +648,8 @@ impl Backend for Scripted {
 struct Run {
     /// The text of the deltas.
     said: String,
-    end: Result<ChatMeta, RouteError<ScriptedError>>,
+    end: Result<ChatMeta, TurnFailure<ScriptedError>>,
     asked: Vec<String>,
-    report: RouteReport,
 }
 
 /// One turn for `model`; the cluster leaves the device, the others don't.
@@ -667,31 +666,29 @@ fn run(model: &str, scripts: &[(&'static str, &'static [Step])]) -> Run {
     });
     let router = Router::new(config(), backends)
         .with_model_lookup(|model| (model == "mine").then(|| "local".to_owned()));
-    let client = ChatClient::new(router.call());
+    let client = ChatClient::new(&router);
     let request = json!({"messages": [{"role": "user", "content": "q"}], "model": model});
     let request = ChatRequest::parse(&request).unwrap();
     let mut said = String::new();
     let mut end = None;
-    for event in block_on_stream(client.turn(request, CancelToken::new())) {
+    let turn = client.turn(
+        PreparedTurn::new(request, TurnContext::default()),
+        CancelToken::new(),
+    );
+    for event in block_on_stream(turn) {
         assert!(end.is_none(), "there is one end");
         match event {
             Ok(TurnEvent::Progress { .. }) => {}
             Ok(TurnEvent::Delta(piece)) => said.push_str(&piece.text),
-            Ok(TurnEvent::Done(result)) => {
-                let mut meta = result.meta;
-                client.backend().report().apply(&mut meta);
-                end = Some(Ok(meta));
-            }
-            Err(error) => end = Some(Err(error)),
+            Ok(TurnEvent::Done(outcome)) => end = Some(Ok(outcome.result.meta)),
+            Err(failure) => end = Some(Err(failure)),
         }
     }
-    let report = client.backend().report();
     let asked = log.take();
     Run {
         said,
         end: end.unwrap(),
         asked,
-        report,
     }
 }
 
@@ -729,7 +726,7 @@ fn what_a_failed_route_sent_has_left_the_device() {
     assert!(broken.end.unwrap().route.left_device);
     // What only a local backend was given never left.
     let local = run("quick", &[("local", &[BROKEN])]);
-    assert!(!local.report.left_device());
+    assert!(!local.end.unwrap_err().left_device);
     let answered = run("nox", &[("cluster", &[Step::Delta("x"), Step::Done])]);
     let meta = answered.end.unwrap();
     assert!(meta.route.left_device && meta.route.fallback_from.is_empty());
@@ -750,9 +747,14 @@ fn nothing_else_is_tried_after_a_delta() {
     );
     assert_eq!(run.asked, ["cluster/big"]);
     assert!("Half a reply".starts_with(&run.said) && !run.said.is_empty());
-    let error = run.end.unwrap_err();
-    assert_eq!(error.to_string(), "broken off");
-    assert!(run.report.left_device() && run.report.fallback_from().is_empty());
+    let failure = run.end.unwrap_err();
+    assert_eq!(failure.to_string(), "broken off");
+    assert!(failure.left_device);
+    let partial = failure.partial.unwrap().result;
+    assert_eq!(partial.message.content, run.said);
+    assert_eq!(partial.meta.finish_reason, FinishReason::Error);
+    assert_eq!(partial.meta.route.model, "big");
+    assert!(partial.meta.route.left_device && partial.meta.route.fallback_from.is_empty());
 }
 
 #[test]
@@ -792,14 +794,15 @@ fn when_every_route_fails_the_error_names_them_all() {
         ],
     );
     assert_eq!(all.asked, ["cluster/big", "desk/small", "local/nox"]);
-    let error = all.end.unwrap_err();
+    let failure = all.end.unwrap_err();
+    assert!(failure.partial.is_none() && !failure.left_device);
     assert_eq!(
-        error.to_string(),
+        failure.to_string(),
         "broken off; before that openai-compatible failed (cluster: connection refused), ollama \
          failed (desk: broken off)"
     );
-    let RouteError::Failed { error, .. } = error else {
-        panic!("{error}")
+    let RouteError::Failed { error, .. } = failure.error else {
+        panic!("{}", failure.error)
     };
     assert_eq!(error.text, "broken off");
 }

@@ -149,7 +149,7 @@ pub struct HandleChatParams {
 }
 
 /// Tells a field that is `null` from one that is absent.
-fn present<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(crate) fn present<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,

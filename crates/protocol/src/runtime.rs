@@ -54,7 +54,7 @@ pub struct BuildInfo {
     pub skipped: Vec<SkippedBuild>,
 }
 
-/// Where models are kept.
+/// Where models or chats are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
@@ -79,6 +79,48 @@ pub struct StorageInfo {
     pub warning: Option<String>,
 }
 
+/// Whether chats can be read and kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum ChatsState {
+    /// The database is being opened.
+    Opening,
+    /// They can.
+    Open,
+    /// Another tab or process has the database; `storage.take_over` asks it to let go.
+    Busy,
+    /// The database can't be opened.
+    Failed,
+}
+
+/// The database of chats, users and settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+#[cfg_attr(feature = "schema", ts(optional_fields))]
+pub struct ChatsInfo {
+    /// Whether it can be used.
+    pub state: ChatsState,
+    /// Where it lies.
+    pub kind: StorageKind,
+    /// Its size, while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+    /// What the user should know: that nothing is kept, or that a damaged database
+    /// was put aside and where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// Params of the notification `storage.changed`: the database was opened, or another
+/// tab has taken it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct StorageChanged {
+    /// The database as it is now.
+    pub chats: ChatsInfo,
+}
+
 /// Result of `hello`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
@@ -93,6 +135,8 @@ pub struct HelloResult {
     pub lanes: Vec<Lane>,
     /// Where models are kept.
     pub storage: StorageInfo,
+    /// Where chats are kept.
+    pub chats: ChatsInfo,
     /// The models on this device.
     pub models: Vec<ModelInfo>,
 }
@@ -156,6 +200,25 @@ pub struct StatusResult {
     pub completed_calls: u64,
     /// Where models are kept.
     pub storage: StorageInfo,
+    /// Where chats are kept.
+    pub chats: ChatsInfo,
+}
+
+/// Result of `storage.persist`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct StoragePersistResult {
+    /// Whether the platform promised not to evict what is stored; `null` where it
+    /// knows no such promise.
+    pub persisted: Option<bool>,
+}
+
+/// Result of `storage.take_over`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct StorageTakeOverResult {
+    /// The database, which is open now.
+    pub chats: ChatsInfo,
 }
 
 /// Result of `storage.estimate`.
@@ -168,6 +231,8 @@ pub struct StorageEstimateResult {
     pub quota_bytes: Option<u64>,
     /// Bytes of the model files.
     pub models_bytes: u64,
+    /// Bytes of the database of chats; `null` while it is not open.
+    pub chats_bytes: Option<u64>,
     /// Whether the platform promised not to evict them.
     pub persisted: Option<bool>,
 }

@@ -63,6 +63,60 @@ macro_rules! for_every_type {
             LoadedModel,
             StatusResult,
             StorageEstimateResult,
+            ChatsState,
+            ChatsInfo,
+            StorageChanged,
+            StoragePersistResult,
+            StorageTakeOverResult,
+            SessionKind,
+            TitleKind,
+            SessionInfo,
+            TurnState,
+            SessionMessage,
+            SessionTurn,
+            TurnTelemetry,
+            SessionsListParams,
+            SessionsListResult,
+            SessionsGetParams,
+            SessionsGetResult,
+            SessionsRenameParams,
+            SessionResult,
+            SessionsDeleteParams,
+            SessionsDeleteResult,
+            SessionsMergeParams,
+            SessionsArchiveParams,
+            SessionsArchiveResult,
+            SessionsSearchParams,
+            Snippet,
+            SearchHit,
+            SessionsSearchResult,
+            SessionsExportParams,
+            ExportedFile,
+            SessionsImportParams,
+            ImportProblemKind,
+            ImportProblem,
+            SessionsImportResult,
+            UserInfo,
+            UsersListResult,
+            UsersSetParams,
+            UsersSetResult,
+            PersonaInfo,
+            PersonaGetParams,
+            PersonaResult,
+            PersonaSetParams,
+            PersonaResetParams,
+            Settings,
+            ConfigSetParams,
+            ConfigResult,
+            CommandInfo,
+            CommandsListResult,
+            CommandParams,
+            CommandEffect,
+            CommandResult,
+            TelemetrySummaryParams,
+            ModelTelemetry,
+            FinishCount,
+            TelemetrySummaryResult,
             SelfTestCheck,
             SelfTestResult
         );
@@ -70,7 +124,7 @@ macro_rules! for_every_type {
 }
 
 /// Method name, params type and result type, as TypeScript names.
-const METHODS: [(&str, &str, &str); 11] = [
+const METHODS: [(&str, &str, &str); 32] = [
     (crate::method::HELLO, "HelloParams", "HelloResult"),
     (
         crate::method::HANDLE_CHAT,
@@ -117,14 +171,108 @@ const METHODS: [(&str, &str, &str); 11] = [
         "Record<string, never>",
         "SelfTestResult",
     ),
+    (
+        crate::method::SESSIONS_LIST,
+        "SessionsListParams",
+        "SessionsListResult",
+    ),
+    (
+        crate::method::SESSIONS_GET,
+        "SessionsGetParams",
+        "SessionsGetResult",
+    ),
+    (
+        crate::method::SESSIONS_RENAME,
+        "SessionsRenameParams",
+        "SessionResult",
+    ),
+    (
+        crate::method::SESSIONS_DELETE,
+        "SessionsDeleteParams",
+        "SessionsDeleteResult",
+    ),
+    (
+        crate::method::SESSIONS_MERGE,
+        "SessionsMergeParams",
+        "SessionResult",
+    ),
+    (
+        crate::method::SESSIONS_ARCHIVE,
+        "SessionsArchiveParams",
+        "SessionsArchiveResult",
+    ),
+    (
+        crate::method::SESSIONS_SEARCH,
+        "SessionsSearchParams",
+        "SessionsSearchResult",
+    ),
+    (
+        crate::method::SESSIONS_EXPORT,
+        "SessionsExportParams",
+        "ExportedFile",
+    ),
+    (
+        crate::method::SESSIONS_IMPORT,
+        "SessionsImportParams",
+        "SessionsImportResult",
+    ),
+    (
+        crate::method::USERS_LIST,
+        "Record<string, never>",
+        "UsersListResult",
+    ),
+    (crate::method::USERS_SET, "UsersSetParams", "UsersSetResult"),
+    (
+        crate::method::PERSONA_GET,
+        "PersonaGetParams",
+        "PersonaResult",
+    ),
+    (
+        crate::method::PERSONA_SET,
+        "PersonaSetParams",
+        "PersonaResult",
+    ),
+    (
+        crate::method::PERSONA_RESET,
+        "PersonaResetParams",
+        "PersonaResult",
+    ),
+    (
+        crate::method::CONFIG_GET,
+        "Record<string, never>",
+        "ConfigResult",
+    ),
+    (crate::method::CONFIG_SET, "ConfigSetParams", "ConfigResult"),
+    (crate::method::COMMAND, "CommandParams", "CommandResult"),
+    (
+        crate::method::COMMANDS_LIST,
+        "Record<string, never>",
+        "CommandsListResult",
+    ),
+    (
+        crate::method::TELEMETRY_SUMMARY,
+        "TelemetrySummaryParams",
+        "TelemetrySummaryResult",
+    ),
+    (
+        crate::method::STORAGE_PERSIST,
+        "Record<string, never>",
+        "StoragePersistResult",
+    ),
+    (
+        crate::method::STORAGE_TAKE_OVER,
+        "Record<string, never>",
+        "StorageTakeOverResult",
+    ),
     (crate::method::CANCEL, "CancelParams", "never"),
 ];
 
 /// Notifications from the runtime and their params, as TypeScript names.
-const NOTIFICATIONS: [(&str, &str); 4] = [
+const NOTIFICATIONS: [(&str, &str); 5] = [
     (crate::method::CHAT_DELTA, "ChatDelta"),
     (crate::method::CHAT_PROGRESS, "ChatProgress"),
     (crate::method::PROGRESS, "Progress"),
+    (crate::method::STORAGE_CHANGED, "StorageChanged"),
     (crate::method::DIED, "DiedParams"),
 ];
 

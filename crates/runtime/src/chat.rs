@@ -1,28 +1,52 @@
-//! `handle_chat`: a turn of nox-core's client, told to the host as notifications
-//! and a result, and given again to whoever asks with the same key.
+//! `handle_chat`: a turn of nox-core's client with what the user has set and what was
+//! said before, told to the host as notifications and a result, and kept in the
+//! database where it is to be kept.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use futures::StreamExt;
-use futures::channel::oneshot;
-use nox_core::{ChatClient, ChatRequest, Phase, ReplyPiece, TurnEvent};
-use nox_protocol::{ChatDelta, ChatPhase, ChatProgress, FinishReason, HandleChatResult, method};
+use futures::future::{Either, select};
+use nox_core::{ChatClient, ChatRequest, Phase, PreparedTurn, TurnContext, TurnEvent, user_id};
+use nox_protocol::{FinishReason, HandleChatResult, Message, Role};
+use nox_store::{NewSession, SessionInfo, Target, TurnContent, TurnState, UserId};
 use serde_json::Value;
 
-use crate::backend::LocalBackend;
+use crate::chat_order::InOrder;
+use crate::chat_replies::{Lookup, RequestKey};
+use crate::chat_routes::call_error;
+use crate::chat_teller::Teller;
+use crate::chat_turn::{Beginning, KeptTurn};
 use crate::connection::Call;
-use crate::error::{ParamError, RuntimeError};
+use crate::error::RuntimeError;
 use crate::loader::or_cancelled;
 use crate::runtime::Shared;
+use crate::stored::{CurrentUser, Stored};
 
-/// Deltas are not sent more often than a screen is drawn.
-const MIN_DELTA_INTERVAL_MS: f64 = 16.0;
-/// Progress of one phase is not told more often than a person can read.
-const MIN_PROGRESS_INTERVAL_MS: f64 = 50.0;
-/// Replies that are kept for a repeated key.
-const MAX_KEPT_REPLIES: usize = 64;
+/// Turns of a chat that are sent along at most; no context that a device holds has
+/// room for more.
+const MAX_HISTORY_TURNS: usize = 500;
+/// Names that stand for any user.
+const NO_NAMES: [&str; 3] = ["default", "user", "you"];
+
+/// A call that was read.
+struct Ask {
+    request: ChatRequest,
+    key: Option<RequestKey>,
+    /// What was set when it began.
+    stored: Rc<Stored>,
+}
+
+/// Where a turn is kept.
+enum Place {
+    Nowhere,
+    /// In a chat that begins with it.
+    New(CurrentUser),
+    /// In a chat that is there; its other calls wait.
+    Session {
+        info: Box<SessionInfo>,
+        _order: InOrder,
+    },
+}
 
 impl Shared {
     pub(crate) async fn handle_chat(
@@ -30,26 +54,37 @@ impl Shared {
         call: &Call,
         params: &Value,
     ) -> Result<Rc<HandleChatResult>, RuntimeError> {
+        // What is refused for its form need not wait for the settings.
         let request = ChatRequest::parse(params)?;
         let _active = ActiveChat::new(self);
-        match request.idempotency_key.clone() {
-            None => self.run_turn(call, request).await.map(Rc::new),
-            Some(key) => self.run_keyed_turn(call, request, &key).await,
+        // A cancelled call goes on: its result says so.
+        let _ = or_cancelled(&call.cancel, self.chats.settled()).await;
+        let stored = self.chats.stored();
+        let key = request.idempotency_key.as_deref();
+        let key = key.zip(params.as_object());
+        let ask = Ask {
+            key: key.map(|(key, params)| RequestKey::new(key, params)),
+            request: ChatRequest::parse_with(params, &stored.settings, &stored.runtime)?,
+            stored,
+        };
+        match ask.key.clone() {
+            None => self.take_turn(call, ask).await.map(Rc::new),
+            Some(key) => self.take_keyed_turn(call, ask, &key).await,
         }
     }
 
     /// The same key gives the same reply: an earlier one's result, or the result of
     /// the one that is going on. One that failed or was cancelled is not kept.
-    async fn run_keyed_turn(
+    async fn take_keyed_turn(
         self: &Rc<Self>,
         call: &Call,
-        request: ChatRequest,
-        key: &str,
+        ask: Ask,
+        key: &RequestKey,
     ) -> Result<Rc<HandleChatResult>, RuntimeError> {
         loop {
-            match self.replies.look_up(key, &request)? {
+            match self.replies.look_up(key)? {
                 Lookup::Kept(result) => {
-                    repeat(call, &request, &result);
+                    Teller::new(call, self, ask.request.stream).repeat(&result);
                     return Ok(result);
                 }
                 Lookup::Running(end) => {
@@ -59,34 +94,240 @@ impl Shared {
                 Lookup::New => break,
             }
         }
-        let mut running = self.replies.begin(key, &request);
-        let result = Rc::new(self.run_turn(call, request).await?);
-        if result.meta.finish_reason != FinishReason::Cancelled {
+        let mut running = self.replies.begin(key);
+        let result = Rc::new(self.take_turn(call, ask).await?);
+        let is_in_database = result.meta.session.is_some();
+        if !is_in_database && result.meta.finish_reason != FinishReason::Cancelled {
             running.keep(&result);
         }
         Ok(result)
     }
 
-    async fn run_turn(
+    async fn take_turn(
         self: &Rc<Self>,
         call: &Call,
-        request: ChatRequest,
+        ask: Ask,
     ) -> Result<HandleChatResult, RuntimeError> {
-        let client = ChatClient::new(LocalBackend::new(Rc::clone(self)));
+        let Ask {
+            request,
+            key,
+            stored,
+        } = ask;
         let mut teller = Teller::new(call, self, request.stream);
-        let mut turn = client.turn(request, call.cancel.clone());
+        let place = self.place(call, &request, &stored, &mut teller).await?;
+        let context = self.context(&request, &stored, &place)?;
+        let prepared = PreparedTurn::new(request, context);
+        let kept = match self.begin(call, &prepared, &place, key.as_ref())? {
+            Some(Beginning::Answered(result)) => {
+                teller.repeat(&result);
+                return Ok(*result);
+            }
+            Some(Beginning::Started(kept)) => Some(kept),
+            None => None,
+        };
+        self.run(call, &stored, prepared, kept, &mut teller).await
+    }
+
+    /// Finds out where the turn is to be kept, and waits until its chat is free.
+    async fn place(
+        &self,
+        call: &Call,
+        request: &ChatRequest,
+        stored: &Stored,
+        teller: &mut Teller<'_>,
+    ) -> Result<Place, RuntimeError> {
+        let name = match &request.session {
+            Some(None) => return Ok(Place::Nowhere),
+            None if !stored.settings.keep_chats() => return Ok(Place::Nowhere),
+            // Nothing will be said, so there is nothing to keep.
+            _ if call.cancel.is_cancelled() => return Ok(Place::Nowhere),
+            None => None,
+            Some(Some(name)) => Some(name),
+        };
+        self.chats.ready().await?;
+        let Some(name) = name else {
+            return Ok(Place::New(self.user_of(request, stored)?));
+        };
+        let id = self.chats.with(|store| store.resolve(name))?.id;
+        let order = self.session_order.enter(&id, |done, total| {
+            teller.progress(Phase::Queued, done, total);
+        });
+        let order = match select(Box::pin(order), Box::pin(call.cancel.cancelled())).await {
+            Either::Left((order, _)) => order?,
+            Either::Right(_) => return Ok(Place::Nowhere),
+        };
+        // The database may have been handed over meanwhile.
+        self.chats.ready().await?;
+        // Read when it is this call's turn: the earlier ones have changed it.
+        let info = self.chats.with(|store| store.session(&id))?;
+        Ok(Place::Session {
+            info: Box::new(info),
+            _order: order,
+        })
+    }
+
+    /// Whose a new chat is.
+    fn user_of(&self, request: &ChatRequest, stored: &Stored) -> Result<CurrentUser, RuntimeError> {
+        let name = request.memory_user.as_deref().map(str::trim);
+        let Some(name) = name.filter(|name| !name.is_empty()) else {
+            return Ok(stored.user.clone());
+        };
+        let wanted = UserId::parse(&user_id(name))?;
+        let display = request.memory_user_display.as_deref();
+        let user = self
+            .chats
+            .with(|store| store.user_named(name, &wanted, display))?;
+        Ok(CurrentUser {
+            id: user.id,
+            display: user.display,
+        })
+    }
+
+    /// What the turn goes by beside its request.
+    fn context(
+        &self,
+        request: &ChatRequest,
+        stored: &Stored,
+        place: &Place,
+    ) -> Result<TurnContext, RuntimeError> {
+        let row = self.persona_row(stored, &request.model);
+        let settings = &stored.settings;
+        let history_limits = settings.history_limits();
+        let user = match place {
+            Place::Nowhere => &stored.user.display,
+            Place::New(user) => &user.display,
+            Place::Session { info, .. } => &info.user_display,
+        };
+        let history = match place {
+            Place::Session { info, .. } if brings_no_history(request) => {
+                let limit = history_limits.max_turns.unwrap_or(MAX_HISTORY_TURNS);
+                let limit = limit.min(MAX_HISTORY_TURNS);
+                let page = self
+                    .chats
+                    .with(|store| store.turns_before(&info.id, None, limit))?;
+                let turns = page.turns.into_iter().map(|(turn, _)| turn);
+                turns.flat_map(said_in).collect()
+            }
+            _ => Vec::new(),
+        };
+        Ok(TurnContext {
+            persona: self.persona_as_set(stored, row),
+            system_prompt: settings.system_prompt().map(str::to_owned),
+            history,
+            history_limits,
+            instrument: settings.instrument().map(str::to_owned),
+            user_names: names(user, request),
+            is_kept: !matches!(place, Place::Nowhere),
+        })
+    }
+
+    fn begin(
+        &self,
+        call: &Call,
+        prepared: &PreparedTurn,
+        place: &Place,
+        key: Option<&RequestKey>,
+    ) -> Result<Option<Beginning>, RuntimeError> {
+        let request = prepared.request();
+        let target = match place {
+            Place::Nowhere => return Ok(None),
+            Place::Session { info, .. } => Target::Session(&info.id),
+            Place::New(user) => Target::New(NewSession {
+                user: Some(user.id.clone()),
+                user_display: None,
+                model: Some(&request.model),
+                sanitized: request.sanitize,
+            }),
+        };
+        let now_ms = self.platform.now_ms();
+        KeptTurn::begin(&self.chats, target, prepared, key, &call.cancel, now_ms).map(Some)
+    }
+
+    async fn run(
+        self: &Rc<Self>,
+        call: &Call,
+        stored: &Stored,
+        prepared: PreparedTurn,
+        mut kept: Option<KeptTurn>,
+        teller: &mut Teller<'_>,
+    ) -> Result<HandleChatResult, RuntimeError> {
+        let router = self.router(&stored.runtime);
+        let mut turn = ChatClient::new(&router).turn(prepared, call.cancel.clone());
         while let Some(event) = turn.next().await {
-            match event? {
-                TurnEvent::Progress { phase, done, total } => teller.progress(phase, done, total),
-                TurnEvent::Delta(piece) => teller.delta(&piece),
-                TurnEvent::Done(result) => {
+            match event {
+                Ok(TurnEvent::Progress { phase, done, total }) => {
+                    teller.progress(phase, done, total);
+                }
+                Ok(TurnEvent::Delta(piece)) => {
+                    teller.delta(&piece);
+                    if let Some(kept) = &mut kept {
+                        kept.take_in(&piece, self.platform.now_ms());
+                    }
+                }
+                Ok(TurnEvent::Done(outcome)) => {
                     teller.flush();
-                    return Ok(*result);
+                    return match kept {
+                        Some(kept) => kept.finish(*outcome),
+                        None => Ok(outcome.result),
+                    };
+                }
+                Err(failure) => {
+                    teller.flush();
+                    if let Some(kept) = kept {
+                        kept.fail(failure.partial)?;
+                    }
+                    return Err(call_error(failure.error));
                 }
             }
         }
-        unreachable!("a backend's stream ends with Done or an error")
+        unreachable!("a turn ends with Done or an error")
     }
+}
+
+fn brings_no_history(request: &ChatRequest) -> bool {
+    let messages = request.messages.iter();
+    messages
+        .filter(|message| message.role != Role::System)
+        .count()
+        == 1
+}
+
+/// What was said in a turn, a reply that was cut short included. What was never
+/// answered is left out.
+fn said_in(turn: TurnContent) -> Vec<Message> {
+    let is_open = turn.state == TurnState::Open;
+    let messages: Vec<Message> = turn
+        .messages
+        .into_iter()
+        .map(|message| Message {
+            role: match message.role {
+                nox_store::Role::User => Role::User,
+                nox_store::Role::Assistant => Role::Assistant,
+            },
+            content: message.content,
+        })
+        .collect();
+    let is_answered = messages
+        .iter()
+        .any(|message| message.role == Role::Assistant && !message.content.trim().is_empty());
+    if is_open || !is_answered {
+        return Vec::new();
+    }
+    messages
+}
+
+/// What an instrument must not read of who asks.
+fn names(user_display: &str, request: &ChatRequest) -> Vec<String> {
+    let given = [&request.memory_user_display, &request.memory_user];
+    let given = given.into_iter().flatten().map(String::as_str);
+    let mut names: Vec<String> = Vec::new();
+    for name in std::iter::once(user_display).chain(given).map(str::trim) {
+        let stands_for_any = NO_NAMES.iter().any(|none| name.eq_ignore_ascii_case(none));
+        if !name.is_empty() && !stands_for_any {
+            names.push(name.to_owned());
+        }
+    }
+    names
 }
 
 /// Counts a chat call as active while it lives.
@@ -108,226 +349,5 @@ impl Drop for ActiveChat<'_> {
         shared
             .n_completed_chats
             .set(shared.n_completed_chats.get() + 1);
-    }
-}
-
-/// Tells the host what a turn is doing; silent for a call that does not stream.
-struct Teller<'a> {
-    call: &'a Call,
-    shared: &'a Shared,
-    is_streaming: bool,
-    /// Text that has not been sent.
-    pending: ReplyPiece,
-    next_seq: u64,
-    delta_ms: Option<f64>,
-    progress_ms: Option<(Phase, f64)>,
-}
-
-impl<'a> Teller<'a> {
-    fn new(call: &'a Call, shared: &'a Shared, is_streaming: bool) -> Self {
-        Self {
-            call,
-            shared,
-            is_streaming,
-            pending: ReplyPiece::default(),
-            next_seq: 0,
-            delta_ms: None,
-            progress_ms: None,
-        }
-    }
-
-    fn progress(&mut self, phase: Phase, done: u64, total: u64) {
-        let now_ms = self.shared.platform.now_ms();
-        let is_due = match self.progress_ms {
-            Some((told, told_ms)) if told == phase && done < total => {
-                now_ms - told_ms >= MIN_PROGRESS_INTERVAL_MS
-            }
-            _ => true,
-        };
-        if !self.is_streaming || !is_due {
-            return;
-        }
-        self.progress_ms = Some((phase, now_ms));
-        self.call.notify(
-            method::CHAT_PROGRESS,
-            &ChatProgress {
-                id: self.call.id.clone(),
-                phase: match phase {
-                    Phase::Queued => ChatPhase::Queued,
-                    Phase::Loading => ChatPhase::Loading,
-                    Phase::Prefill => ChatPhase::Prefill,
-                },
-                done,
-                total,
-            },
-        );
-    }
-
-    /// The first delta goes out at once, later ones when the last is old enough.
-    fn delta(&mut self, piece: &ReplyPiece) {
-        self.pending.text.push_str(&piece.text);
-        self.pending.reasoning.push_str(&piece.reasoning);
-        let now_ms = self.shared.platform.now_ms();
-        if self
-            .delta_ms
-            .is_none_or(|sent_ms| now_ms - sent_ms >= MIN_DELTA_INTERVAL_MS)
-        {
-            self.delta_ms = Some(now_ms);
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        let piece = std::mem::take(&mut self.pending);
-        if !self.is_streaming || piece.is_empty() {
-            return;
-        }
-        self.call.notify(
-            method::CHAT_DELTA,
-            &ChatDelta {
-                id: self.call.id.clone(),
-                seq: self.next_seq,
-                text: piece.text,
-                reasoning: Some(piece.reasoning).filter(|text| !text.is_empty()),
-            },
-        );
-        self.next_seq += 1;
-    }
-}
-
-/// Gives a kept reply as if it had just been made.
-fn repeat(call: &Call, request: &ChatRequest, result: &HandleChatResult) {
-    let message = &result.message;
-    if !request.stream || (message.content.is_empty() && message.reasoning.is_none()) {
-        return;
-    }
-    call.notify(
-        method::CHAT_DELTA,
-        &ChatDelta {
-            id: call.id.clone(),
-            seq: 0,
-            text: message.content.clone(),
-            reasoning: message.reasoning.clone(),
-        },
-    );
-}
-
-/// Replies by idempotency key: the ones being made, and the last ones made.
-#[derive(Default)]
-pub(crate) struct ReplyCache {
-    entries: RefCell<HashMap<String, CacheEntry>>,
-    next_age: std::cell::Cell<u64>,
-}
-
-struct CacheEntry {
-    request: ChatRequest,
-    state: CacheState,
-}
-
-enum CacheState {
-    /// Whoever waits is told by dropping the senders.
-    Running(Vec<oneshot::Sender<()>>),
-    Kept {
-        result: Rc<HandleChatResult>,
-        age: u64,
-    },
-}
-
-enum Lookup {
-    New,
-    /// Completes when the running call has ended.
-    Running(oneshot::Receiver<()>),
-    Kept(Rc<HandleChatResult>),
-}
-
-impl ReplyCache {
-    fn look_up(&self, key: &str, request: &ChatRequest) -> Result<Lookup, ParamError> {
-        let mut entries = self.entries.borrow_mut();
-        let Some(entry) = entries.get_mut(key) else {
-            return Ok(Lookup::New);
-        };
-        // Whether it is streamed does not make it another request.
-        let same = ChatRequest {
-            stream: entry.request.stream,
-            ..request.clone()
-        };
-        if same != entry.request {
-            return Err(ParamError::KeyReused {
-                key: key.to_owned(),
-            });
-        }
-        Ok(match &mut entry.state {
-            CacheState::Running(waiting) => {
-                let (sender, receiver) = oneshot::channel();
-                waiting.push(sender);
-                Lookup::Running(receiver)
-            }
-            CacheState::Kept { result, age } => {
-                *age = self.next_age.replace(self.next_age.get() + 1);
-                Lookup::Kept(Rc::clone(result))
-            }
-        })
-    }
-
-    fn begin(&self, key: &str, request: &ChatRequest) -> RunningReply<'_> {
-        let entry = CacheEntry {
-            request: request.clone(),
-            state: CacheState::Running(Vec::new()),
-        };
-        self.entries.borrow_mut().insert(key.to_owned(), entry);
-        RunningReply {
-            cache: self,
-            key: key.to_owned(),
-        }
-    }
-
-    fn forget_oldest(&self) {
-        let mut entries = self.entries.borrow_mut();
-        let kept = |entry: &CacheEntry| match entry.state {
-            CacheState::Kept { age, .. } => Some(age),
-            CacheState::Running(_) => None,
-        };
-        if entries.values().filter_map(kept).count() <= MAX_KEPT_REPLIES {
-            return;
-        }
-        let oldest = entries
-            .iter()
-            .filter_map(|(key, entry)| Some((kept(entry)?, key.clone())))
-            .min();
-        if let Some((_, key)) = oldest {
-            entries.remove(&key);
-        }
-    }
-}
-
-/// A keyed reply that is being made. Dropped without [`keep`](Self::keep), it is
-/// forgotten.
-struct RunningReply<'a> {
-    cache: &'a ReplyCache,
-    key: String,
-}
-
-impl RunningReply<'_> {
-    fn keep(&mut self, result: &Rc<HandleChatResult>) {
-        let age = self.cache.next_age.replace(self.cache.next_age.get() + 1);
-        if let Some(entry) = self.cache.entries.borrow_mut().get_mut(&self.key) {
-            entry.state = CacheState::Kept {
-                result: Rc::clone(result),
-                age,
-            };
-        }
-        self.cache.forget_oldest();
-    }
-}
-
-impl Drop for RunningReply<'_> {
-    fn drop(&mut self) {
-        let mut entries = self.cache.entries.borrow_mut();
-        let is_running = entries
-            .get(&self.key)
-            .is_some_and(|entry| matches!(entry.state, CacheState::Running(_)));
-        if is_running {
-            entries.remove(&self.key);
-        }
     }
 }

@@ -3,10 +3,12 @@
 //! Whatever comes in, a call gets exactly one response. A frame that is no proper
 //! call gets one too, with `id: null` where it has none that can be read.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt;
 use nox_core::CancelToken;
 use nox_protocol::{
@@ -32,6 +34,61 @@ pub struct Attachment {
     pub bytes: Box<dyn ByteStream>,
 }
 
+/// A frame to the host, and a file that travels beside it.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The frame.
+    pub frame: RuntimeFrame,
+    /// The file that its result describes.
+    pub file: Option<OutgoingFile>,
+}
+
+/// The bytes of a [`nox_protocol::ExportedFile`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutgoingFile {
+    /// Where in the frame's `result` the file is described, as a JSON pointer. A door
+    /// that carries bytes puts them there under the key `file`.
+    pub pointer: &'static str,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Outgoing {
+    /// The frame alone, with the file in it as `data_base64`.
+    pub fn into_frame(self) -> RuntimeFrame {
+        let Self { mut frame, file } = self;
+        if let Some(file) = file
+            && let RuntimeFrame::Response(response) = &mut frame
+            && let ResponseOutcome::Result(result) = &mut response.outcome
+            && let Some(described) = result.pointer_mut(file.pointer)
+        {
+            described["data_base64"] = STANDARD.encode(file.bytes).into();
+        }
+        frame
+    }
+}
+
+/// What a call is answered with.
+pub(crate) struct Reply {
+    result: Value,
+    file: Option<OutgoingFile>,
+}
+
+impl Reply {
+    pub(crate) fn new(result: &impl Serialize) -> Self {
+        Self {
+            result: to_value(result),
+            file: None,
+        }
+    }
+
+    /// The same with a file that the result describes.
+    pub(crate) fn with_file(mut self, file: Option<OutgoingFile>) -> Self {
+        self.file = file;
+        self
+    }
+}
+
 /// One host's connection. Dropping it cancels its open calls.
 pub struct Connection {
     shared: Rc<Shared>,
@@ -41,9 +98,11 @@ pub struct Connection {
 /// What calls need of their connection; they may outlive it.
 pub(crate) struct ConnectionState {
     instance: String,
-    outbox: Box<dyn Fn(RuntimeFrame)>,
+    outbox: Box<dyn Fn(Outgoing)>,
     /// `None` until `hello`.
     greeting: RefCell<Option<Greeting>>,
+    /// Whether `hello` was answered.
+    is_welcome: Cell<bool>,
     open: RefCell<HashMap<Id, CancelToken>>,
 }
 
@@ -59,14 +118,19 @@ struct Checked<'a> {
 }
 
 impl Connection {
-    pub(crate) fn new(shared: Rc<Shared>, outbox: Box<dyn Fn(RuntimeFrame)>) -> Self {
+    pub(crate) fn new(shared: Rc<Shared>, outbox: Box<dyn Fn(Outgoing)>) -> Self {
         let state = Rc::new(ConnectionState {
             instance: shared.instance.clone(),
             outbox,
             greeting: RefCell::default(),
+            is_welcome: Cell::new(false),
             open: RefCell::default(),
         });
         Self { shared, state }
+    }
+
+    pub(crate) fn state(&self) -> Weak<ConnectionState> {
+        Rc::downgrade(&self.state)
     }
 
     /// Takes in a frame. Answers go to the outbox: some during this call, others
@@ -74,7 +138,7 @@ impl Connection {
     pub fn receive(&self, frame: &Value, attachment: Option<Attachment>) {
         match self.check(frame) {
             Ok(checked) => self.accept(&checked, attachment),
-            Err((id, error)) => self.state.respond(id, Err(&error.into())),
+            Err((id, error)) => self.state.respond(id, Err(error.into())),
         }
     }
 
@@ -82,7 +146,7 @@ impl Connection {
     pub fn receive_unreadable(&self, reason: impl Into<String>) {
         let reason = reason.into();
         let error = FrameError::Unreadable { reason };
-        self.state.respond(None, Err(&error.into()));
+        self.state.respond(None, Err(error.into()));
     }
 
     /// Takes in a frame as JSON text.
@@ -127,7 +191,7 @@ impl Connection {
             return;
         };
         if let Err(error) = self.admit(id, frame.method) {
-            self.state.respond(Some(id.clone()), Err(&error.into()));
+            self.state.respond(Some(id.clone()), Err(error.into()));
             return;
         }
         let call = Call {
@@ -147,7 +211,7 @@ impl Connection {
                     .answer(&call, &method, params.as_ref(), attachment)
                     .await;
                 call.connection.open.borrow_mut().remove(&call.id);
-                call.connection.respond(Some(call.id), outcome.as_ref());
+                call.connection.respond(Some(call.id), outcome);
             }
             .boxed_local(),
         );
@@ -215,18 +279,39 @@ impl ConnectionState {
         Ok(version)
     }
 
-    fn respond(&self, id: Option<Id>, outcome: Result<&Value, &RuntimeError>) {
-        let outcome = match outcome {
-            Ok(result) => ResponseOutcome::Result(result.clone()),
-            Err(error) => ResponseOutcome::Error(RpcError::from(error)),
+    /// Notifications that belong to no call go to the host from now on.
+    pub(crate) fn welcome(&self) {
+        self.is_welcome.set(true);
+    }
+
+    pub(crate) fn is_welcome(&self) -> bool {
+        self.is_welcome.get()
+    }
+
+    fn respond(&self, id: Option<Id>, outcome: Result<Reply, RuntimeError>) {
+        let (outcome, file) = match outcome {
+            Ok(reply) => (ResponseOutcome::Result(reply.result), reply.file),
+            Err(error) => (ResponseOutcome::Error(RpcError::from(&error)), None),
         };
-        (self.outbox)(RuntimeFrame::Response(Response {
+        let frame = RuntimeFrame::Response(Response {
             jsonrpc: JsonRpc::V2,
             id,
             outcome,
             instance: Some(self.instance.clone()),
             nonce: self.nonce(),
-        }));
+        });
+        (self.outbox)(Outgoing { frame, file });
+    }
+
+    pub(crate) fn notify(&self, method: &str, params: &impl Serialize) {
+        let frame = RuntimeFrame::Notification(Notification {
+            jsonrpc: JsonRpc::V2,
+            method: method.to_owned(),
+            params: to_value(params),
+            instance: Some(self.instance.clone()),
+            nonce: self.nonce(),
+        });
+        (self.outbox)(Outgoing { frame, file: None });
     }
 }
 
@@ -260,13 +345,7 @@ pub(crate) struct Call {
 impl Call {
     /// Sends a notification about this call.
     pub(crate) fn notify(&self, method: &str, params: &impl Serialize) {
-        (self.connection.outbox)(RuntimeFrame::Notification(Notification {
-            jsonrpc: JsonRpc::V2,
-            method: method.to_owned(),
-            params: to_value(params),
-            instance: Some(self.connection.instance.clone()),
-            nonce: self.connection.nonce(),
-        }));
+        self.connection.notify(method, params);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Everything that can go wrong with a call, and the one place where it becomes
 //! an error of the protocol.
 
-use nox_core::RequestError;
+use nox_core::{CommandError, ConfigError, PersonaError, RequestError, SettingsError};
 use nox_engine::gguf::GgufError;
 use nox_engine::quant::WeightError;
 use nox_engine::sampler::SamplerError;
@@ -9,8 +9,10 @@ use nox_engine::template::TemplateError;
 use nox_engine::tokenizer::TokenizerError;
 use nox_engine::{EngineError, ModelError};
 use nox_protocol::{ErrorKind, PROTOCOL_VERSIONS, RpcError};
+use nox_store::{StoreError, ZipError};
 use serde_json::json;
 
+use crate::chat_routes::RouteFailure;
 use crate::model_id::{InvalidModelId, ModelId};
 use crate::platform::{StorageError, StreamError};
 
@@ -108,6 +110,35 @@ pub enum ParamError {
         /// The host's newest.
         found_max: u64,
     },
+    /// A list has too few entries.
+    #[error("{field} must name at least {min} chats")]
+    TooFew {
+        /// The field.
+        field: &'static str,
+        /// How many there have to be.
+        min: usize,
+    },
+    /// A name stands for nothing.
+    #[error("{field} names nothing that there is: {found:?}; known: {}", .known.join(", "))]
+    UnknownName {
+        /// The field.
+        field: &'static str,
+        /// What it says; shortened if it is long.
+        found: String,
+        /// All that it may say.
+        known: Vec<String>,
+    },
+    /// Of two fields exactly one has to be there.
+    #[error("give either {0} or {1}, and not both")]
+    EitherOr(&'static str, &'static str),
+    /// A field says something only together with another.
+    #[error("{field} needs {other}")]
+    Needs {
+        /// The field.
+        field: &'static str,
+        /// The other.
+        other: &'static str,
+    },
     /// The key was given before, with something else to do.
     #[error("idempotency_key {key:?} was used for another request")]
     KeyReused {
@@ -175,6 +206,53 @@ pub enum ImportError {
     },
 }
 
+/// A file of chats that can't be taken in or made.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// There is no file.
+    #[error("give the zip as a file, or as data_base64")]
+    NoSource,
+    /// There are two.
+    #[error("give the zip as a file or as data_base64, not both")]
+    TwoSources,
+    /// The text is no base64.
+    #[error("data_base64 can't be read: {reason}")]
+    NotBase64 {
+        /// Why not.
+        reason: String,
+    },
+    /// It is larger than any export.
+    #[error("the zip has {found_bytes} bytes or more; at most {cap_bytes} are read")]
+    TooLarge {
+        /// Its size, as far as it was read.
+        found_bytes: u64,
+        /// The cap.
+        cap_bytes: u64,
+    },
+    /// It is no zip, or one that can't be taken.
+    #[error(transparent)]
+    Zip(#[from] ZipError),
+}
+
+/// Why chats can't be read or kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChatsError {
+    /// Another holds the database.
+    #[error(
+        "another tab or process has the chats; close it, or take them over with storage.take_over"
+    )]
+    Busy,
+    /// Another holds the database, and was asked in vain to let go.
+    #[error("the other tab or process that has the chats does not let go; close it and try again")]
+    NotLetGo,
+    /// The database could not be opened.
+    #[error("the database of chats can't be opened: {reason}")]
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -218,6 +296,30 @@ pub enum RuntimeError {
     /// The storage can't.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// A setting is refused.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The routing configuration is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// What is to change about the persona is refused.
+    #[error(transparent)]
+    Persona(#[from] PersonaError),
+    /// A slash command is refused.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// A file of chats can't be taken in or made.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// No route gave a reply.
+    #[error(transparent)]
+    Route(#[from] RouteFailure),
+    /// There is no database of chats to work on.
+    #[error(transparent)]
+    Chats(#[from] ChatsError),
+    /// The database of chats refuses.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The bytes did not arrive.
     #[error(transparent)]
     Stream(#[from] StreamError),
@@ -253,13 +355,23 @@ impl RuntimeError {
             Self::Frame(FrameError::TooManyCalls { .. })
             | Self::Busy { .. }
             | Self::InUse { .. } => ErrorKind::Busy,
-            Self::Frame(_) | Self::Params(_) | Self::Request(_) => ErrorKind::InvalidRequest,
+            Self::Frame(_)
+            | Self::Params(_)
+            | Self::Request(_)
+            | Self::Settings(_)
+            | Self::Config(_)
+            | Self::Persona(_)
+            | Self::Command(_)
+            | Self::Exchange(_) => ErrorKind::InvalidRequest,
             Self::UnknownMethod { .. } => ErrorKind::UnknownMethod,
             Self::UnknownModel { .. } => ErrorKind::UnknownModel,
             Self::NotInstalled { .. } => ErrorKind::ModelNotInstalled,
             Self::Import(error) => import_kind(error),
             Self::Engine(error) => engine_kind(error),
             Self::Storage(error) => storage_kind(error),
+            Self::Route(error) => error.kind(),
+            Self::Chats(error) => chats_kind(error),
+            Self::Store(error) => store_kind(error),
             Self::Stream(error) => stream_kind(error),
             Self::Cancelled => ErrorKind::Cancelled,
         }
@@ -376,6 +488,9 @@ impl From<&RuntimeError> for RpcError {
                 "usage_bytes": usage.usage_bytes,
                 "quota_bytes": usage.quota_bytes,
             })),
+            RuntimeError::Store(StoreError::Ambiguous { candidates, .. }) => {
+                rpc.with_detail(json!({ "candidates": candidates }))
+            }
             RuntimeError::Stream(StreamError::Status { status, .. }) => {
                 rpc.with_detail(json!({ "status": status }))
             }
@@ -404,6 +519,29 @@ fn storage_kind(error: &StorageError) -> ErrorKind {
         StorageError::Busy { .. } => ErrorKind::StorageBusy,
         StorageError::Full { .. } => ErrorKind::QuotaExceeded,
         StorageError::Failed { .. } => ErrorKind::StorageFailed,
+    }
+}
+
+fn chats_kind(error: &ChatsError) -> ErrorKind {
+    match error {
+        ChatsError::Busy | ChatsError::NotLetGo => ErrorKind::StorageBusy,
+        ChatsError::Failed { .. } => ErrorKind::StorageFailed,
+    }
+}
+
+fn store_kind(error: &StoreError) -> ErrorKind {
+    match error {
+        StoreError::NotFound { .. }
+        | StoreError::Ambiguous { .. }
+        | StoreError::TooLarge { .. }
+        | StoreError::Invalid { .. } => ErrorKind::InvalidRequest,
+        StoreError::Full => ErrorKind::QuotaExceeded,
+        StoreError::Busy => ErrorKind::StorageBusy,
+        StoreError::Newer { .. }
+        | StoreError::Foreign { .. }
+        | StoreError::Corrupt { .. }
+        | StoreError::Unavailable { .. }
+        | StoreError::Sqlite(_) => ErrorKind::StorageFailed,
     }
 }
 

@@ -2,7 +2,8 @@
 //! table answers them, and chats, models and storage are put together here.
 //!
 //! It knows no platform. Storage, time, the network and the event loop come in
-//! through [`Platform`] and [`ModelStore`]; how frames travel is the doors' matter.
+//! through [`Platform`], [`ModelStore`] and [`ChatDatabase`]; how frames travel is the
+//! doors' matter.
 //! It is single-threaded: everything runs on the event loop that
 //! [`Platform::spawn`] stands for, and long work gives way to it between steps.
 
@@ -10,10 +11,17 @@ mod backend;
 mod builtin;
 mod catalogue;
 mod chat;
+mod chat_order;
+mod chat_replies;
+mod chat_routes;
+mod chat_teller;
+mod chat_turn;
+mod chats;
 mod connection;
 mod error;
 mod import;
 mod loader;
+mod methods;
 mod model_id;
 mod models;
 mod params;
@@ -23,13 +31,15 @@ mod queue;
 mod runtime;
 mod status;
 pub mod store;
+mod stored;
 
 pub use builtin::BuiltinModel;
-pub use connection::{Attachment, Connection};
-pub use error::{FrameError, ImportError, ParamError, RuntimeError};
+pub use chat_routes::{BackendFailure, HostBackend, RouteFailure};
+pub use connection::{Attachment, Connection, Outgoing, OutgoingFile};
+pub use error::{ChatsError, ExchangeError, FrameError, ImportError, ParamError, RuntimeError};
 pub use model_id::{InvalidModelId, ModelId};
 pub use platform::{
-    ByteStream, ModelStore, ModelWriter, Platform, StorageError, StoreUsage, StoredModel,
-    StreamError,
+    ByteStream, ChatDatabase, ModelStore, ModelWriter, OpenError, Platform, StorageError,
+    StoreUsage, StoredModel, StreamError,
 };
 pub use runtime::{Runtime, RuntimeOptions};

@@ -45,6 +45,63 @@ impl<'a> Params<'a> {
             .transpose()
     }
 
+    /// A text where `null` says something else than nothing at all does.
+    pub(crate) fn nullable_str(
+        &self,
+        field: &'static str,
+    ) -> Result<Option<Option<&'a str>>, ParamError> {
+        match self.present(field) {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(None)),
+            Some(Value::String(text)) => Ok(Some(Some(text))),
+            Some(_) => Err(wrong(field, "a string or null")),
+        }
+    }
+
+    /// The field's value, `null` too.
+    pub(crate) fn present(&self, field: &str) -> Option<&'a Value> {
+        self.fields?.get(field)
+    }
+
+    /// A list of texts.
+    pub(crate) fn optional_strs(
+        &self,
+        field: &'static str,
+    ) -> Result<Option<Vec<&'a str>>, ParamError> {
+        let Some(value) = self.get(field) else {
+            return Ok(None);
+        };
+        let texts = value
+            .as_array()
+            .and_then(|items| items.iter().map(Value::as_str).collect());
+        texts.map(Some).ok_or(wrong(field, "a list of strings"))
+    }
+
+    pub(crate) fn optional_i64(&self, field: &'static str) -> Result<Option<i64>, ParamError> {
+        let whole = |value: &Value| {
+            let magnitude = whole_number(value).and_then(|number| i64::try_from(number).ok());
+            value.as_i64().or(magnitude)
+        };
+        self.get(field)
+            .map(|value| whole(value).ok_or(wrong(field, "a whole number")))
+            .transpose()
+    }
+
+    /// How many entries to give: at least one, and no more than a page holds.
+    pub(crate) fn page_limit(&self, default: usize) -> Result<usize, ParamError> {
+        const MAX: u64 = nox_store::limits::PAGE_ENTRIES as u64;
+        match self.optional_u64("limit")? {
+            None => Ok(default),
+            Some(limit @ 1..=MAX) => Ok(usize::try_from(limit).unwrap_or(default)),
+            Some(found) => Err(ParamError::OutOfRange {
+                field: "limit",
+                min: 1,
+                max: MAX,
+                found,
+            }),
+        }
+    }
+
     pub(crate) fn optional_u64(&self, field: &'static str) -> Result<Option<u64>, ParamError> {
         let value = self.get(field);
         value

@@ -1,10 +1,12 @@
-//! What the runtime asks of the world. A platform implements [`Platform`] and
-//! [`ModelStore`]; `conformance` holds the tests that every store must pass.
+//! What the runtime asks of the world. A platform implements [`Platform`],
+//! [`ModelStore`] and [`ChatDatabase`]; `conformance` holds the tests that every
+//! model store must pass.
 
 use futures::future::LocalBoxFuture;
 use nox_core::Clock;
 use nox_engine::ModelSource;
 use nox_protocol::StorageKind;
+use nox_store::{Host, Store, StoreError};
 
 use crate::model_id::ModelId;
 
@@ -22,6 +24,10 @@ pub trait Platform: Clock {
 
     /// A random number, unpredictable enough to tell runs apart.
     fn random_u64(&self) -> u64;
+
+    /// Milliseconds since 1970-01-01 UTC. Unlike [`now_ms`](Clock::now_ms) this may
+    /// go backwards, when the user sets the clock.
+    fn unix_ms(&self) -> i64;
 
     /// Asks for the bytes at an address that the host named. The platform allows
     /// its own origin only, redirects included.
@@ -144,6 +150,12 @@ pub trait ModelStore {
 
     /// How much room there is.
     fn usage(&self) -> LocalBoxFuture<'_, Result<StoreUsage, StorageError>>;
+
+    /// Asks the platform to promise that nothing stored is evicted, and tells
+    /// whether it did; `None` where it knows no such promise. It may ask the user.
+    fn persist(&self) -> LocalBoxFuture<'_, Result<Option<bool>, StorageError>> {
+        Box::pin(async { Ok(self.usage().await?.persisted) })
+    }
 }
 
 /// A file that is being written. Exactly one of [`publish`](Self::publish) and
@@ -166,6 +178,67 @@ pub trait ModelWriter {
 
     /// Removes all trace of it.
     fn discard(self: Box<Self>) -> LocalBoxFuture<'static, ()>;
+}
+
+/// Where the database of chats lies on this platform. What to do when it can't be
+/// opened is the runtime's business, once for all platforms.
+///
+/// Promised: of all [`Store`]s that were opened here, in this process or another, at
+/// most one lives at a time. The runtime drops its store before it calls
+/// [`put_aside`](Self::put_aside) and [`release`](Self::release), and calls one
+/// method that opens, puts aside or releases at a time.
+pub trait ChatDatabase {
+    /// The kind of storage.
+    fn kind(&self) -> StorageKind;
+
+    /// Opens the database, or makes one. After an [`OpenError::Store`] the database
+    /// is still held, so that it can be put aside or released.
+    ///
+    /// # Errors
+    /// [`OpenError::Busy`] while another holds it.
+    fn open(&self, host: Box<dyn Host>) -> LocalBoxFuture<'_, Result<Store, OpenError>>;
+
+    /// Asks whoever holds it to let go, waits for that a bounded time, and opens.
+    ///
+    /// # Errors
+    /// [`OpenError::Busy`] when they did not.
+    fn take_over(&self, host: Box<dyn Host>) -> LocalBoxFuture<'_, Result<Store, OpenError>>;
+
+    /// Keeps the database under another name, byte for byte as it is, and tells that
+    /// name. The next [`open`](Self::open) makes a new one.
+    fn put_aside(&self) -> LocalBoxFuture<'_, Result<String, OpenError>>;
+
+    /// Lets others open it.
+    fn release(&self) -> LocalBoxFuture<'_, ()>;
+
+    /// Completes when another asks for the database that is held here.
+    ///
+    /// # Cancel safety
+    /// Dropping the future forgets nothing: who asks is seen by the next one.
+    fn wanted(&self) -> LocalBoxFuture<'_, ()>;
+
+    /// Completes when a database that another held may have become free.
+    ///
+    /// # Cancel safety
+    /// As [`wanted`](Self::wanted).
+    fn freed(&self) -> LocalBoxFuture<'_, ()>;
+}
+
+/// Why the database of chats could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another tab or process holds it.
+    #[error("another tab or process holds the database of chats")]
+    Busy,
+    /// There is no place for a database here.
+    #[error("there is no place for a database: {reason}")]
+    Unavailable {
+        /// What the platform says.
+        reason: String,
+    },
+    /// The database itself is the matter.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What can go wrong with storage.

@@ -1,10 +1,10 @@
 //! `hello`, `status`, `storage.estimate` and `self_test`: what the runtime is, has
 //! and does.
 
-use futures::future::{Either, select};
+use futures::future::{Either, join, select};
 use nox_protocol::{
     HelloResult, Lane, LaneKind, SelfTestCheck, SelfTestResult, StatusResult,
-    StorageEstimateResult, StorageInfo,
+    StorageEstimateResult, StorageInfo, StoragePersistResult,
 };
 
 use crate::connection::Call;
@@ -14,8 +14,9 @@ use crate::params::{self, Params};
 use crate::platform::StorageError;
 use crate::runtime::Shared;
 
-/// How long `hello` waits for the built-in model to be put into storage. That takes
-/// longer on a slow network only; the host may go on without a list then.
+/// How long `hello` waits for the built-in model to be put into storage and for the
+/// database of chats. The first takes longer on a slow network only; the host may go
+/// on without a list then.
 const HELLO_PATIENCE_MS: f64 = 5000.0;
 
 /// More than one page of any storage.
@@ -32,18 +33,21 @@ impl Shared {
             return Err(params::wrong("host", "an object with name and version").into());
         }
         let protocol = call.connection.greet(params)?;
-        let ready = std::pin::pin!(self.builtin.ready());
+        let ready = std::pin::pin!(join(self.builtin.ready(), self.chats.settled()));
         let patience = self.platform.sleep_ms(HELLO_PATIENCE_MS);
         let models = match select(ready, patience).await {
             Either::Left(_) => self.list_models().await.unwrap_or_default(),
             Either::Right(_) => self.catalogue.known(),
         };
+        // Nothing comes between here and the answer.
+        call.connection.welcome();
         Ok(HelloResult {
             protocol,
             build: self.options.build.clone(),
             instance: self.instance.clone(),
             lanes: vec![self.lane()],
             storage: self.storage_info(),
+            chats: self.chats.info(),
             models,
         })
     }
@@ -60,6 +64,7 @@ impl Shared {
             active_calls: self.n_active_chats.get(),
             completed_calls: self.n_completed_chats.get(),
             storage: self.storage_info(),
+            chats: self.chats.info(),
         }
     }
 
@@ -70,7 +75,15 @@ impl Shared {
             usage_bytes: usage.usage_bytes,
             quota_bytes: usage.quota_bytes,
             models_bytes: models.iter().map(|model| model.size_bytes).sum(),
+            chats_bytes: self.chats.info().size_bytes,
             persisted: usage.persisted,
+        })
+    }
+
+    /// The promise is one for all that the origin stores, so the model store is asked.
+    pub(crate) async fn storage_persist(&self) -> Result<StoragePersistResult, RuntimeError> {
+        Ok(StoragePersistResult {
+            persisted: self.store.persist().await?,
         })
     }
 

@@ -186,9 +186,9 @@ fn every_frame_carries_the_instance_and_the_nonce() {
 fn an_unknown_method_is_refused_and_an_unknown_notification_ignored() {
     let host = Host::greeted(Setup::default());
     check_error(
-        host.call("sessions.list", &json!({})),
+        host.call("sessions.guess", &json!({})),
         ErrorKind::UnknownMethod,
-        "sessions.list",
+        "sessions.guess",
     );
     let n_before = host.frames().len();
     for method in ["no.such", "status", "$/cancel"] {

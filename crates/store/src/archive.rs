@@ -83,7 +83,7 @@ impl Store {
     }
 
     /// Puts all sessions of one user but the one that changed last into an archive,
-    /// oldest first. Nothing happens where there are fewer than two.
+    /// oldest first. Those that were put aside as they are stay. Nothing happens where there are fewer than two.
     ///
     /// # Errors
     /// What SQLite reports.
@@ -93,7 +93,7 @@ impl Store {
         // A session that a turn is being written to stays.
         let mut sources = rows(
             &tx,
-            "WHERE s.user = ?1 AND s.kind <> 2
+            "WHERE s.user = ?1 AND s.kind <> 2 AND NOT s.archived
                  AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.session = s.key AND t.state = 1)
              ORDER BY s.updated_ms DESC, s.key DESC",
             &[&wanted.user.as_str()],

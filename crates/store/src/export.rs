@@ -198,13 +198,15 @@ pub(crate) fn description(row: &SessionRow) -> Map<String, Value> {
         meta.insert("user_id".into(), info.user.as_str().into());
         meta.insert("user_display".into(), info.user_display.as_str().into());
     }
-    meta.insert(
-        "nox".into(),
-        json!({
-            "id": info.id.as_str(),
-            "created_ms": info.created_ms,
-            "updated_ms": info.updated_ms,
-        }),
-    );
+    let mut nox = json!({
+        "id": info.id.as_str(),
+        "created_ms": info.created_ms,
+        "updated_ms": info.updated_ms,
+    });
+    // An archive says so by its place.
+    if info.archived && info.kind != SessionKind::Archive {
+        nox["archived"] = true.into();
+    }
+    meta.insert("nox".into(), nox);
     meta
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::export::{self, WHOLE_FILE};
 use crate::record::{self, StoredTurn};
 use crate::session::{self, Message, SessionRow, TitleKind};
-use crate::time::Civil;
+use crate::timestamp::Civil;
 use crate::{
     Host, SessionId, SessionKind, Store, StoreError, TreeFile, UserId, limits, names,
     parse_timestamp, safe_path, search, users,
@@ -593,11 +593,9 @@ fn insert_row(
             [pending.user.as_str()],
         )?;
     }
-    let wanted = description
-        .get("nox")
-        .and_then(|nox| nox.get("id"))
-        .and_then(Value::as_str);
-    let id = free_id(conn, host, wanted)?;
+    let own = |key: &str| description.get("nox").and_then(|nox| nox.get(key));
+    let id = free_id(conn, host, own("id").and_then(Value::as_str))?;
+    let archived = own("archived").and_then(Value::as_bool) == Some(true);
     let title = description
         .text("title")
         .map(str::trim)
@@ -629,8 +627,8 @@ fn insert_row(
         .collect();
     conn.prepare_cached(
         "INSERT INTO sessions (id, user, kind, path, model, sanitized, title, title_kind,
-             created_ms, updated_ms, details, source_meta, meta_state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             created_ms, updated_ms, details, source_meta, meta_state, archived)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?
     .execute(params![
         id.as_str(),
@@ -646,6 +644,7 @@ fn insert_row(
         (!details.is_empty()).then(|| Value::Object(details).to_string()),
         description.text,
         i64::from(description.text.is_some()),
+        archived,
     ])?;
     let key = conn.last_insert_rowid();
     search::index_title(conn, key, title)?;

@@ -23,7 +23,7 @@ mod session;
 mod settings;
 mod store;
 mod telemetry;
-mod time;
+mod timestamp;
 mod tree;
 mod turn;
 mod users;
@@ -38,11 +38,11 @@ pub use names::display_name;
 pub use search::{SearchHit, SearchPage, SearchQuery, Snippet};
 pub use session::{
     ListPage, ListQuery, Message, NewSession, Role, SessionInfo, SessionKind, TitleKind,
-    TurnContent, TurnState,
+    TurnContent, TurnPage, TurnState,
 };
 pub use store::{Place, Store};
 pub use telemetry::{ModelSummary, TelemetrySummary, TurnTelemetry};
-pub use time::{format_timestamp, parse_timestamp};
+pub use timestamp::{format_timestamp, parse_timestamp};
 pub use tree::{TreeFile, safe_path};
 pub use turn::{Begun, FinishedTurn, NewMessage, NewTurn, Target, TurnHandle};
 pub use users::User;

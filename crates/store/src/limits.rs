@@ -34,5 +34,7 @@ pub const TREE_BYTES: u64 = 2 << 30;
 pub const TREE_FILES: usize = 200_000;
 /// The path of a file in an imported tree.
 pub const TREE_PATH_BYTES: usize = 1024;
+/// An archive that holds such a tree.
+pub const ZIP_BYTES: u64 = 512 << 20;
 /// How many times larger than its archive an unpacked archive may be.
 pub const ZIP_RATIO: u64 = 200;

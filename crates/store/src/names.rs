@@ -1,7 +1,7 @@
 //! How files of sessions are called, and what that reads like.
 
 use crate::session::SessionKind;
-use crate::time::Civil;
+use crate::timestamp::Civil;
 use crate::{UserId, limits};
 
 /// Directory of a user's sessions, relative to the tree's root.

@@ -33,6 +33,8 @@ CREATE TABLE sessions (
     user        TEXT NOT NULL REFERENCES users (id),
     -- 0 chat, 1 merged, 2 archive
     kind        INTEGER NOT NULL,
+    -- put aside as it is; an archive is aside in any case
+    archived    INTEGER NOT NULL DEFAULT 0,
     -- where an export puts it, relative to the tree's root
     path        TEXT NOT NULL UNIQUE,
     model       TEXT,

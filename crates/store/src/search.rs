@@ -35,7 +35,7 @@ pub struct SearchQuery<'a> {
     pub text: &'a str,
     /// One user's sessions; everybody's if not given. An id, or a display name.
     pub user: Option<&'a str>,
-    /// Whether archives are searched too.
+    /// The ones put aside instead of the others.
     pub archived: bool,
     /// How many sessions to give; 0 means as many as one page may hold.
     pub limit: usize,
@@ -48,6 +48,25 @@ pub struct Snippet {
     pub text: String,
     /// What was found in it: ranges of bytes, in order.
     pub matches: Vec<std::ops::Range<usize>>,
+}
+
+impl Snippet {
+    /// The ranges in UTF-16 code units, as JavaScript counts.
+    pub fn utf16_matches(&self) -> Vec<std::ops::Range<usize>> {
+        let mut converted = Vec::with_capacity(self.matches.len());
+        // The ranges are in order, so the text is gone through once.
+        let (mut at_byte, mut at_unit) = (0, 0);
+        let mut units_at = |byte: usize| {
+            let passed = self.text.get(at_byte..byte).unwrap_or_default();
+            at_unit += passed.chars().map(char::len_utf16).sum::<usize>();
+            at_byte = byte;
+            at_unit
+        };
+        for range in &self.matches {
+            converted.push(units_at(range.start)..units_at(range.end));
+        }
+        converted
+    }
 }
 
 /// A session in which something was found.
@@ -242,7 +261,7 @@ impl Gathered<'_> {
     }
 
     fn wants(&self, row: &SessionRow) -> bool {
-        (self.archived || row.info.kind != crate::SessionKind::Archive)
+        row.info.archived == self.archived
             && self
                 .user
                 .as_deref()
@@ -484,6 +503,19 @@ mod tests {
         let cut = snippet("in İstanbul", &["stanbul".into()]);
         assert_eq!(&cut.text[cut.matches[0].clone()], "stanbul");
         assert_eq!(snippet("", &["a".into()]).text, "");
+    }
+
+    #[test]
+    fn ranges_are_converted_to_the_units_of_javascript() {
+        let cut = snippet("𝄞 né fée 𝄞fée", &["fée".into()]);
+        let bytes: Vec<&str> = cut.matches.iter().map(|at| &cut.text[at.clone()]).collect();
+        assert_eq!(bytes, ["fée", "fée"]);
+        // Each clef is a surrogate pair.
+        assert_eq!(cut.utf16_matches(), [6..9, 12..15]);
+        let units: Vec<u16> = cut.text.encode_utf16().collect();
+        for range in cut.utf16_matches() {
+            assert_eq!(String::from_utf16_lossy(&units[range]), "fée");
+        }
     }
 
     #[test]

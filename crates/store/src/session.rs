@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use crate::error::check_bytes;
+use crate::telemetry::{self, TurnTelemetry};
 use crate::{SessionId, Store, StoreError, UserId, What, limits, names, search, users};
 
 /// What a session came from.
@@ -135,6 +136,8 @@ pub struct SessionInfo {
     pub user_display: String,
     /// What it came from.
     pub kind: SessionKind,
+    /// Whether it was put aside: as it is, or because it is an archive.
+    pub archived: bool,
     /// Where an export puts it, relative to the tree's root. Names it too.
     pub path: String,
     /// The title, if it has one.
@@ -184,7 +187,7 @@ pub struct NewSession<'a> {
 pub struct ListQuery<'a> {
     /// One user's; every user's if not given. An id, or a display name in any case.
     pub user: Option<&'a str>,
-    /// The archives instead of the sessions.
+    /// The ones put aside instead of the others.
     pub archived: bool,
     /// How many to leave out at the beginning.
     pub offset: usize,
@@ -235,6 +238,19 @@ pub struct TurnContent {
     pub messages: Vec<Message>,
 }
 
+/// Some turns of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TurnPage {
+    /// The session.
+    pub session: SessionInfo,
+    /// The system prompt in force at the session's last turn.
+    pub system: Option<String>,
+    /// The turns, oldest first, and how each went, where that is known.
+    pub turns: Vec<(TurnContent, Option<TurnTelemetry>)>,
+    /// Whether there are earlier ones.
+    pub has_earlier: bool,
+}
+
 /// A session's row.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionRow {
@@ -246,8 +262,8 @@ pub(crate) struct SessionRow {
 }
 
 pub(crate) const ROW: &str = "s.key, s.id, s.user, u.display, s.kind, s.path, s.title, s.title_kind,
-     s.model, s.sanitized, s.turns, s.created_ms, s.updated_ms, s.details, s.source_meta, s.meta_state
-     FROM sessions s JOIN users u ON u.id = s.user";
+     s.model, s.sanitized, s.turns, s.created_ms, s.updated_ms, s.details, s.source_meta, s.meta_state,
+     (s.kind = 2 OR s.archived) FROM sessions s JOIN users u ON u.id = s.user";
 
 impl SessionRow {
     pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -269,6 +285,7 @@ impl SessionRow {
                 user: UserId::parse(&user).map_err(|_| damaged(2))?,
                 user_display: row.get(3)?,
                 kind: SessionKind::from_code(row.get(4)?),
+                archived: row.get(16)?,
                 path: row.get(5)?,
                 title: row.get(6)?,
                 title_kind: TitleKind::from_code(row.get(7)?),
@@ -482,12 +499,12 @@ impl Store {
             Some(Some(user)) => (
                 rows(
                     &self.conn,
-                    "WHERE s.user = ?1 AND (s.kind = 2) = ?2
+                    "WHERE s.user = ?1 AND (s.kind = 2 OR s.archived) = ?2
                      ORDER BY s.updated_ms DESC, s.key DESC LIMIT ?3 OFFSET ?4",
                     &[&user.as_str(), &archived, &limit, &offset],
                 )?,
                 self.conn.query_row(
-                    "SELECT count(*) FROM sessions WHERE user = ?1 AND (kind = 2) = ?2",
+                    "SELECT count(*) FROM sessions WHERE user = ?1 AND (kind = 2 OR archived) = ?2",
                     params![user.as_str(), archived],
                     |row| row.get(0),
                 )?,
@@ -495,12 +512,12 @@ impl Store {
             None => (
                 rows(
                     &self.conn,
-                    "WHERE (s.kind = 2) = ?1
+                    "WHERE (s.kind = 2 OR s.archived) = ?1
                      ORDER BY s.updated_ms DESC, s.key DESC LIMIT ?2 OFFSET ?3",
                     &[&archived, &limit, &offset],
                 )?,
                 self.conn.query_row(
-                    "SELECT count(*) FROM sessions WHERE (kind = 2) = ?1",
+                    "SELECT count(*) FROM sessions WHERE (kind = 2 OR archived) = ?1",
                     [archived],
                     |row| row.get(0),
                 )?,
@@ -526,6 +543,40 @@ impl Store {
     /// [`StoreError::NotFound`].
     pub fn turns(&self, id: &SessionId) -> Result<Vec<TurnContent>, StoreError> {
         turns_of(&self.conn, row_of(&self.conn, id)?.key)
+    }
+
+    /// Some of a session's turns: the last `limit` ones, or the last ones before the
+    /// turn with the number `before`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub fn turns_before(
+        &self,
+        id: &SessionId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<TurnPage, StoreError> {
+        let row = row_of(&self.conn, id)?;
+        let n_turns: u64 = self
+            .conn
+            .prepare_cached("SELECT count(*) FROM turns WHERE session = ?1 AND state <> 3")?
+            .query_row([row.key], |row| row.get::<_, i64>(0))?
+            .try_into()
+            .unwrap_or(0);
+        let end = before.map_or(n_turns, |before| before.saturating_sub(1).min(n_turns));
+        let limit = limit.min(limits::PAGE_ENTRIES) as u64;
+        let start = end.saturating_sub(limit);
+        let (keys, turns) = read_turns(&self.conn, row.key, start, Some(end - start))?;
+        let telemetry = keys
+            .into_iter()
+            .map(|key| telemetry::of_turn(&self.conn, key))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(TurnPage {
+            session: row.info,
+            system: last_system(&self.conn, row.key)?,
+            turns: turns.into_iter().zip(telemetry).collect(),
+            has_earlier: start > 0,
+        })
     }
 
     /// The first system prompt that a session's turns were given. It belongs in
@@ -576,6 +627,37 @@ impl Store {
         let set = set_automatic_title(&tx, &row, title, now_ms)?;
         tx.commit()?;
         Ok(set)
+    }
+
+    /// Puts a session aside as it is, or takes it back among the others. When it
+    /// last changed stays as it was.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Invalid`] for an archive that is to
+    /// be taken back.
+    pub fn set_archived(
+        &mut self,
+        id: &SessionId,
+        archived: bool,
+    ) -> Result<SessionInfo, StoreError> {
+        let tx = self.write()?;
+        let row = row_of(&tx, id)?;
+        if row.info.archived == archived {
+            return Ok(row.info);
+        }
+        if row.info.kind == SessionKind::Archive {
+            return Err(StoreError::invalid(
+                What::Session,
+                "it is an archive of others, which can't be taken back",
+            ));
+        }
+        tx.execute(
+            "UPDATE sessions SET archived = ?2, meta_state = 2 WHERE key = ?1",
+            params![row.key, archived],
+        )?;
+        let info = row_of_key(&tx, row.key)?.info;
+        tx.commit()?;
+        Ok(info)
     }
 
     /// Deletes a session with all that belongs to it.
@@ -753,23 +835,49 @@ fn is_empty(conn: &Connection, row: &SessionRow) -> Result<bool, StoreError> {
     Ok(promised == 0 && !holds)
 }
 
+fn last_system(conn: &Connection, session: i64) -> Result<Option<String>, StoreError> {
+    let last = conn
+        .prepare_cached(
+            "SELECT p.text FROM turns t LEFT JOIN prompts p ON p.key = t.prompt
+             WHERE t.session = ?1 AND t.state <> 3 ORDER BY t.number DESC LIMIT 1",
+        )?
+        .query_row([session], |row| row.get(0))
+        .optional()?;
+    Ok(last.flatten())
+}
+
 pub(crate) fn turns_of(conn: &Connection, key: i64) -> Result<Vec<TurnContent>, StoreError> {
-    let mut turns: Vec<TurnContent> = Vec::new();
-    let mut last = None;
+    Ok(read_turns(conn, key, 0, None)?.1)
+}
+
+/// A session's turns without the first `offset` ones, `limit` of them at most, and
+/// their keys.
+fn read_turns(
+    conn: &Connection,
+    session: i64,
+    offset: u64,
+    limit: Option<u64>,
+) -> Result<(Vec<i64>, Vec<TurnContent>), StoreError> {
+    let (mut keys, mut turns): (Vec<i64>, Vec<TurnContent>) = (Vec::new(), Vec::new());
+    // A negative limit is none.
+    let limit = limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
     let mut statement = conn.prepare_cached(
         "SELECT t.key, t.state, t.at_ms, t.model, p.text,
                 m.role, m.content, m.reasoning, m.model, m.at_ms, m.partial
-         FROM turns t LEFT JOIN prompts p ON p.key = t.prompt
+         FROM (SELECT * FROM turns WHERE session = ?1 AND state <> 3
+               ORDER BY number LIMIT ?3 OFFSET ?2) t
+             LEFT JOIN prompts p ON p.key = t.prompt
              LEFT JOIN messages m ON m.turn = t.key
-         WHERE t.session = ?1 AND t.state <> 3 ORDER BY t.number, m.key",
+         ORDER BY t.number, m.key",
     )?;
-    let mut found = statement.query([key])?;
+    let skipped = i64::try_from(offset).unwrap_or(i64::MAX);
+    let mut found = statement.query(params![session, skipped, limit])?;
     while let Some(row) = found.next()? {
         let turn: i64 = row.get(0)?;
-        if last != Some(turn) {
-            last = Some(turn);
+        if keys.last() != Some(&turn) {
+            keys.push(turn);
             turns.push(TurnContent {
-                number: turns.len() as u64 + 1,
+                number: offset + keys.len() as u64,
                 state: TurnState::from_code(row.get(1)?),
                 at_ms: row.get(2)?,
                 model: row.get(3)?,
@@ -789,5 +897,5 @@ pub(crate) fn turns_of(conn: &Connection, key: i64) -> Result<Vec<TurnContent>, 
             });
         }
     }
-    Ok(turns)
+    Ok((keys, turns))
 }

@@ -1,7 +1,7 @@
 //! Settings and persona overrides: text under a key, read and checked by who owns
 //! the key.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::check_bytes;
 use crate::{Store, StoreError, What, limits};
@@ -55,7 +55,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::TooLarge`].
     pub fn set_setting(&mut self, key: &str, value: Option<&str>) -> Result<(), StoreError> {
-        self.set_text(&SETTINGS, key, value)
+        set_text(&self.conn, &SETTINGS, key, value)
+    }
+
+    /// Sets several settings, all of them or none; `None` takes one away.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`].
+    pub fn set_settings(&mut self, settings: &[(&str, Option<&str>)]) -> Result<(), StoreError> {
+        let tx = self.write()?;
+        for (key, value) in settings {
+            set_text(&tx, &SETTINGS, key, *value)?;
+        }
+        Ok(tx.commit()?)
     }
 
     /// The override of one scope: `global` or a scale.
@@ -83,7 +95,23 @@ impl Store {
         scope: &str,
         fields: Option<&str>,
     ) -> Result<(), StoreError> {
-        self.set_text(&PERSONA, scope, fields)
+        set_text(&self.conn, &PERSONA, scope, fields)
+    }
+
+    /// Puts these overrides, by scope, in the place of all that there are.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`].
+    pub fn replace_persona<'a>(
+        &mut self,
+        overrides: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> Result<(), StoreError> {
+        let tx = self.write()?;
+        tx.execute("DELETE FROM persona_overrides", [])?;
+        for (scope, fields) in overrides {
+            set_text(&tx, &PERSONA, scope, Some(&fields))?;
+        }
+        Ok(tx.commit()?)
     }
 
     /// Takes every override away.
@@ -108,28 +136,27 @@ impl Store {
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
+}
 
-    fn set_text(
-        &mut self,
-        table: &Table,
-        key: &str,
-        value: Option<&str>,
-    ) -> Result<(), StoreError> {
-        if key.is_empty() {
-            return Err(StoreError::invalid(table.what, "its key is empty"));
-        }
-        check_bytes(table.what, key, limits::KEY_BYTES)?;
-        match value {
-            Some(value) => {
-                check_bytes(table.what, value, limits::VALUE_BYTES)?;
-                self.conn
-                    .prepare_cached(table.set)?
-                    .execute(params![key, value])?;
-            }
-            None => {
-                self.conn.prepare_cached(table.remove)?.execute([key])?;
-            }
-        }
-        Ok(())
+fn set_text(
+    conn: &Connection,
+    table: &Table,
+    key: &str,
+    value: Option<&str>,
+) -> Result<(), StoreError> {
+    if key.is_empty() {
+        return Err(StoreError::invalid(table.what, "its key is empty"));
     }
+    check_bytes(table.what, key, limits::KEY_BYTES)?;
+    match value {
+        Some(value) => {
+            check_bytes(table.what, value, limits::VALUE_BYTES)?;
+            conn.prepare_cached(table.set)?
+                .execute(params![key, value])?;
+        }
+        None => {
+            conn.prepare_cached(table.remove)?.execute([key])?;
+        }
+    }
+    Ok(())
 }

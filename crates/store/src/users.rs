@@ -67,6 +67,39 @@ pub(crate) fn ensure(
     Ok(())
 }
 
+fn user_of(conn: &Connection, id: &UserId) -> Result<User, StoreError> {
+    let (display, sessions): (String, i64) = conn.query_row(
+        "SELECT display, (SELECT count(*) FROM sessions WHERE user = ?1) FROM users WHERE id = ?1",
+        [id.as_str()],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    Ok(User {
+        id: id.clone(),
+        display,
+        sessions: u64::try_from(sessions).unwrap_or(0),
+    })
+}
+
+/// `wanted`, or the first id after it that is nobody's. One whose user has no other
+/// name than the id is taken for the user who is meant: the folder of an earlier
+/// system's user may have come without a name.
+fn free_id(conn: &Connection, wanted: &UserId) -> Result<UserId, StoreError> {
+    let mut display = conn.prepare_cached("SELECT display FROM users WHERE id = ?1")?;
+    let mut id = wanted.clone();
+    let mut n = 2_u32;
+    loop {
+        let known: Option<String> = display
+            .query_row([id.as_str()], |row| row.get(0))
+            .optional()?;
+        let is_default = id.as_str() == UserId::DEFAULT;
+        if !is_default && known.is_none_or(|known| known == id.default_display()) {
+            return Ok(id);
+        }
+        id = UserId::parse(&format!("{wanted}_{n}"))?;
+        n += 1;
+    }
+}
+
 impl Store {
     /// All users, by id. The default user is always there.
     ///
@@ -89,6 +122,53 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// The user that `text` names: an id, or an id or display name in any case.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub fn user(&self, text: &str) -> Result<User, StoreError> {
+        let text = text.trim();
+        let id = find(&self.conn, text)?.ok_or_else(|| {
+            let shown: String = text.chars().take(limits::KEY_BYTES).collect();
+            StoreError::not_found(What::User, shown)
+        })?;
+        user_of(&self.conn, &id)
+    }
+
+    /// The user called `name`, who is made if there is none. A new one has the id
+    /// `wanted`, or where that is somebody else's the same with a number behind it.
+    /// `display` is what the user is called from now on; a new one is called `name`
+    /// without it.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for a blank name, [`StoreError::TooLarge`].
+    pub fn user_named(
+        &mut self,
+        name: &str,
+        wanted: &UserId,
+        display: Option<&str>,
+    ) -> Result<User, StoreError> {
+        let name = name.trim();
+        if name.is_empty() {
+            return Err(StoreError::invalid(What::User, "the name is blank"));
+        }
+        check_bytes(What::User, name, limits::DISPLAY_BYTES)?;
+        let tx = self.write()?;
+        let user = match find(&tx, name)? {
+            Some(known) => {
+                ensure(&tx, &known, display)?;
+                user_of(&tx, &known)?
+            }
+            None => {
+                let id = free_id(&tx, wanted)?;
+                ensure(&tx, &id, display.or(Some(name)))?;
+                user_of(&tx, &id)?
+            }
+        };
+        tx.commit()?;
+        Ok(user)
     }
 
     /// Notes a user, and what they are called; without a display name a new user is

@@ -5,7 +5,7 @@ use std::io::{Cursor, Read, Write};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use crate::time::Civil;
+use crate::timestamp::Civil;
 use crate::{Problem, ProblemKind, TreeFile, limits, safe_path};
 
 /// Room that an unpacked archive has at least, however small the archive is.

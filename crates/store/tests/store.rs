@@ -442,14 +442,16 @@ fn archiving_one_users_sessions_leaves_the_others() {
     assert_eq!(
         found(&store, "answer").len(),
         1,
-        "archives are searched on request"
+        "archives are searched by themselves"
     );
-    let everywhere = SearchQuery {
+    let aside = SearchQuery {
         text: "answer",
         archived: true,
         ..SearchQuery::default()
     };
-    assert_eq!(store.search(&everywhere).unwrap().hits.len(), 2);
+    let hits = store.search(&aside).unwrap().hits;
+    assert_eq!(hits.len(), 1);
+    assert_eq!(hits[0].session.id, archived.archive.id);
     assert!(of_bob.iter().all(|id| store.session(id).is_ok()));
     assert_eq!(
         store
@@ -659,4 +661,183 @@ fn sessions_of_one_second_never_share_a_name() {
     paths.dedup();
     assert_eq!(paths.len(), 20);
     assert!(made.iter().all(|id| store.turns(id).unwrap().len() == 1));
+}
+
+#[test]
+fn a_session_is_put_aside_as_it_is_and_taken_back() {
+    let (mut store, host) = memory();
+    let first = say(&mut store, None, "one", "eins");
+    host.now_ms.set(host.now_ms.get() + 60_000);
+    let second = say(&mut store, None, "two", "zwei");
+    let before = store.session(&first).unwrap();
+
+    let aside = store.set_archived(&first, true).unwrap();
+    assert!(aside.archived && aside.updated_ms == before.updated_ms);
+    let archived = ListQuery {
+        archived: true,
+        ..ListQuery::default()
+    };
+    assert_eq!(
+        ids(&store, &ListQuery::default()),
+        std::slice::from_ref(&second)
+    );
+    assert_eq!(ids(&store, &archived), std::slice::from_ref(&first));
+    let found = |text, archived| {
+        let query = SearchQuery {
+            text,
+            archived,
+            ..SearchQuery::default()
+        };
+        let page = store.search(&query).unwrap();
+        page.hits.into_iter().map(|hit| hit.session.id).collect()
+    };
+    let (there, here): (Vec<SessionId>, Vec<SessionId>) = (found("one", true), found("one", false));
+    assert_eq!((there.len(), here.len()), (1, 0));
+
+    // One chat is left, so there is nothing older to put together.
+    assert!(
+        store
+            .archive_early(&ArchiveEarly::default())
+            .unwrap()
+            .is_none()
+    );
+    let back = store.set_archived(&first, false).unwrap();
+    assert_eq!(back, before);
+    assert_eq!(ids(&store, &ListQuery::default()), [second, first]);
+}
+
+#[test]
+fn an_archive_of_several_sessions_is_not_taken_back() {
+    let (mut store, _) = memory();
+    say(&mut store, None, "one", "eins");
+    say(&mut store, None, "two", "zwei");
+    let archived = store
+        .archive_early(&ArchiveEarly::default())
+        .unwrap()
+        .unwrap();
+    assert!(archived.archive.archived);
+    assert!(matches!(
+        store.set_archived(&archived.archive.id, false),
+        Err(StoreError::Invalid {
+            what: What::Session,
+            ..
+        })
+    ));
+    store.set_archived(&archived.archive.id, true).unwrap();
+}
+
+#[test]
+fn turns_are_read_page_by_page_from_the_end() {
+    let (mut store, _) = memory();
+    let id = say(&mut store, None, "1", "a");
+    for text in ["2", "3", "4", "5"] {
+        say(&mut store, Some(&id), text, "a");
+    }
+    let handle = begin(&mut store, Target::Session(&id));
+    let timed = FinishedTurn {
+        content: "six",
+        telemetry: Some(TurnTelemetry {
+            model: "m".to_owned(),
+            completion_tokens: Some(7),
+            ..TurnTelemetry::default()
+        }),
+        ..FinishedTurn::default()
+    };
+    store.finish_turn(&handle, &timed).unwrap();
+
+    let numbers = |before, limit| {
+        let page = store.turns_before(&id, before, limit).unwrap();
+        let numbers: Vec<u64> = page.turns.iter().map(|(turn, _)| turn.number).collect();
+        (numbers, page.has_earlier)
+    };
+    assert_eq!(numbers(None, 4), (vec![3, 4, 5, 6], true));
+    assert_eq!(numbers(Some(3), 4), (vec![1, 2], false));
+    assert_eq!(numbers(Some(1), 4), (vec![], false));
+    assert_eq!(numbers(Some(0), 4), (vec![], false));
+    assert_eq!(numbers(Some(99), 2), (vec![5, 6], true));
+    assert_eq!(numbers(None, 0), (vec![], true));
+
+    let page = store.turns_before(&id, None, 2).unwrap();
+    let tokens = |at: usize| page.turns[at].1.as_ref().and_then(|t| t.completion_tokens);
+    assert_eq!((tokens(0), tokens(1)), (None, Some(7)));
+    assert_eq!(page.turns[0].0.messages[0].content, "5");
+    // The last turn was given no prompt, though those before it were.
+    assert_eq!(page.system, None);
+    let whole = store.turns(&id).unwrap();
+    let paged: Vec<_> = store.turns_before(&id, None, 500).unwrap().turns;
+    assert!(paged.into_iter().map(|(turn, _)| turn).eq(whole));
+}
+
+#[test]
+fn names_that_make_the_same_id_are_different_users() {
+    let (mut store, _) = memory();
+    let mut named = |name, id| store.user_named(name, &user(id), None).unwrap();
+    let first = named("Jörg", "j_rg");
+    let second = named("Jürg", "j_rg");
+    assert_eq!((first.id.as_str(), second.id.as_str()), ("j_rg", "j_rg_2"));
+    assert_eq!(named("jörg ", "j_rg").id, first.id);
+    assert_eq!(named("j_rg_2", "j_rg_2").display, "Jürg");
+    // Nobody becomes the user of those who gave no name.
+    assert_eq!(named("Default!", "default").id.as_str(), "default_2");
+    let renamed = store
+        .user_named("Jürg", &user("j_rg"), Some("Jürg B."))
+        .unwrap();
+    assert_eq!(
+        (renamed.id, renamed.display.as_str()),
+        (second.id, "Jürg B.")
+    );
+    assert_eq!(store.user("JÜRG B.").unwrap().id.as_str(), "j_rg_2");
+    assert!(matches!(
+        store.user("nobody"),
+        Err(StoreError::NotFound {
+            what: What::User,
+            ..
+        })
+    ));
+    assert!(matches!(
+        store.user_named(" ", &user("x"), None),
+        Err(StoreError::Invalid { .. })
+    ));
+    assert!(matches!(
+        store.user_named(&"n".repeat(1000), &user("x"), None),
+        Err(StoreError::TooLarge { .. })
+    ));
+}
+
+#[test]
+fn a_user_known_from_a_folder_is_the_one_whose_name_gives_its_id() {
+    let (mut store, _) = memory();
+    session_of(&mut store, "j_rg", "hallo");
+    let named = store.user_named("Jörg", &user("j_rg"), None).unwrap();
+    assert_eq!(
+        (named.id.as_str(), named.display.as_str()),
+        ("j_rg", "Jörg")
+    );
+    assert_eq!(named.sessions, 1);
+}
+
+#[test]
+fn several_settings_are_set_together_or_not_at_all() {
+    let (mut store, _) = memory();
+    store.set_setting("a", Some("1")).unwrap();
+    let huge = "x".repeat(limits::VALUE_BYTES + 1);
+    let refused = store.set_settings(&[("a", None), ("b", Some(&huge))]);
+    assert!(matches!(refused, Err(StoreError::TooLarge { .. })));
+    assert_eq!(store.setting("a").unwrap().as_deref(), Some("1"));
+    store
+        .set_settings(&[("a", None), ("b", Some("2"))])
+        .unwrap();
+    assert_eq!(store.settings().unwrap(), [("b".into(), "2".into())]);
+
+    store.set_persona_override("nox", Some("{}")).unwrap();
+    let refused = store.replace_persona([("global", "{}".to_owned()), ("nano", huge)]);
+    assert!(matches!(refused, Err(StoreError::TooLarge { .. })));
+    assert_eq!(store.persona_overrides().unwrap().len(), 1);
+    store
+        .replace_persona([("global", "{\"name\":\"x\"}".to_owned())])
+        .unwrap();
+    assert_eq!(
+        store.persona_overrides().unwrap(),
+        [("global".into(), "{\"name\":\"x\"}".into())]
+    );
 }

@@ -241,6 +241,20 @@ fn a_database_of_this_system_survives_the_way_through_a_tree() {
 }
 
 #[test]
+fn what_was_put_aside_is_so_after_the_way_through_a_tree() {
+    let (mut store, _) = memory();
+    let aside = say(&mut store, None, "one", "eins");
+    let here = say(&mut store, None, "two", "zwei");
+    store.set_archived(&aside, true).unwrap();
+    let files = store.export(None).unwrap();
+    let mut copy = fresh();
+    assert_eq!(copy.import(files.clone(), &IMPORT).unwrap().problems, []);
+    assert!(copy.session(&aside).unwrap().archived);
+    assert!(!copy.session(&here).unwrap().archived);
+    assert_eq!(copy.import(files, &IMPORT).unwrap().unchanged, 2);
+}
+
+#[test]
 fn a_session_of_a_known_path_is_never_overwritten() {
     let (mut store, _) = memory();
     let id = say(&mut store, None, "here", "ok");

@@ -1,4 +1,5 @@
-//! The postMessage door: JSON-RPC frames as objects or as JSON text.
+//! The postMessage door: JSON-RPC frames as objects or as JSON text. Files travel in
+//! objects as bytes, in text as base64.
 //!
 //! Its listener is installed before gloo-worker's and takes every message that is
 //! not gloo-worker's, so that a stray one never gets there. A host is answered in
@@ -7,10 +8,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use js_sys::{JSON, Reflect};
+use js_sys::{Array, ArrayBuffer, JSON, Reflect, Uint8Array};
 use nox_client::GlooCodec;
 use nox_protocol::RuntimeFrame;
-use nox_runtime::{Attachment, Connection, Runtime};
+use nox_runtime::{Attachment, Connection, Outgoing, OutgoingFile, Runtime};
 use serde_json::Value;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast, JsValue};
@@ -27,9 +28,9 @@ use crate::streams::BlobStream;
 pub(crate) fn open(runtime: &Runtime) -> Result<(), JsValue> {
     let speaks_text = Rc::new(Cell::new(false));
     let door = Door {
-        connection: runtime.connect({
+        connection: runtime.connect_with_files({
             let speaks_text = Rc::clone(&speaks_text);
-            move |frame| post(&frame, speaks_text.get())
+            move |outgoing| post(outgoing, speaks_text.get())
         }),
         speaks_text,
     };
@@ -88,23 +89,49 @@ fn attachment(message: &JsValue) -> Option<Attachment> {
     })
 }
 
-fn post(frame: &RuntimeFrame, as_text: bool) {
+fn post(outgoing: Outgoing, as_text: bool) {
+    note_address(address(&outgoing.frame, as_text));
+    if as_text {
+        let message = to_text(&outgoing.into_frame());
+        return send(&message.into(), &Array::new());
+    }
+    let Outgoing { frame, file } = outgoing;
+    let message = JSON::parse(&to_text(&frame)).expect("it was written in this line");
+    let bytes = file.map(|file| attach(&message, &file));
+    // The bytes are handed over, not copied a second time.
+    send(&message, &bytes.iter().collect());
+}
+
+fn address(frame: &RuntimeFrame, as_text: bool) -> Address {
     let (instance, nonce) = match frame {
         RuntimeFrame::Response(response) => (&response.instance, &response.nonce),
         RuntimeFrame::Notification(notification) => (&notification.instance, &notification.nonce),
     };
-    note_address(Address {
+    Address {
         instance: instance.clone(),
         nonce: nonce.clone(),
         as_text,
+    }
+}
+
+fn to_text(frame: &RuntimeFrame) -> String {
+    serde_json::to_string(frame).expect("wire types can be written as JSON")
+}
+
+/// Puts a file's bytes into the frame, where it is described; gives their buffer.
+fn attach(message: &JsValue, file: &OutgoingFile) -> ArrayBuffer {
+    let bytes = Uint8Array::from(file.bytes.as_slice());
+    let keys = file.pointer.split('/').skip(1);
+    let described = std::iter::once("result").chain(keys);
+    let place = described.fold(message.clone(), |place, key| {
+        Reflect::get(&place, &key.into()).expect("what describes a file is an object")
     });
-    let text = serde_json::to_string(frame).expect("wire types can be written as JSON");
-    let message = if as_text {
-        JsValue::from(text)
-    } else {
-        JSON::parse(&text).expect("it was written a line above")
-    };
+    Reflect::set(&place, &"file".into(), &bytes).expect("what describes a file is an object");
+    bytes.buffer()
+}
+
+fn send(message: &JsValue, transfer: &Array) {
     js::scope()
-        .post_message(&message)
-        .expect("plain objects and text can be cloned");
+        .post_message_with_transfer(message, transfer)
+        .expect("plain objects, text and bytes can be cloned");
 }

@@ -6,11 +6,17 @@
 //! empty.
 
 #[cfg(target_arch = "wasm32")]
+mod chats;
+#[cfg(all(target_arch = "wasm32", feature = "conformance"))]
+mod conformance;
+#[cfg(target_arch = "wasm32")]
 mod death;
 #[cfg(target_arch = "wasm32")]
 mod door;
 #[cfg(all(target_arch = "wasm32", feature = "conformance"))]
 mod faults;
+#[cfg(target_arch = "wasm32")]
+mod folders;
 #[cfg(target_arch = "wasm32")]
 mod gloo_door;
 #[cfg(target_arch = "wasm32")]
@@ -29,8 +35,10 @@ mod streams;
 mod threads;
 
 #[cfg(all(target_arch = "wasm32", feature = "conformance"))]
+pub use conformance::{compare_recording, store_scale};
+#[cfg(all(target_arch = "wasm32", feature = "conformance"))]
 pub use faults::{panic_in_pool, panic_now, trap_in_pool, trap_now};
 #[cfg(all(target_arch = "wasm32", feature = "conformance"))]
-pub use start::check_storage;
+pub use start::{check_chats, check_storage};
 #[cfg(target_arch = "wasm32")]
 pub use start::{pool_worker_main, start};

@@ -16,19 +16,18 @@ use std::rc::Rc;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use js_sys::{Array, AsyncIterator, Object, Reflect};
+use js_sys::{Array, Object, Reflect};
 use nox_engine::ModelSource;
 use nox_protocol::StorageKind;
 use nox_runtime::{ModelId, ModelStore, ModelWriter, StorageError, StoreUsage, StoredModel};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    Blob, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions,
-    FileSystemGetFileOptions, FileSystemReadWriteOptions, FileSystemSyncAccessHandle,
-    StorageManager,
+    Blob, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetFileOptions,
+    FileSystemReadWriteOptions, FileSystemSyncAccessHandle, StorageManager,
 };
 
-use crate::js;
+use crate::{folders, js};
 
 const FOLDERS: [&str; 2] = ["noxics", "models"];
 const SUFFIX: &str = ".gguf";
@@ -53,11 +52,8 @@ impl OpfsStore {
     /// # Errors
     /// Why this browser, or this page, has no such storage.
     pub(crate) async fn open() -> Result<Self, String> {
-        let manager = js::scope().navigator().storage();
-        if js::method(&manager, "getDirectory").is_none() {
-            return Err("this browser has no private file system".to_owned());
-        }
-        let folder = open_folder(&manager)
+        let manager = folders::storage()?;
+        let folder = folders::open(&manager, &FOLDERS)
             .await
             .map_err(|error| js::message(&error))?;
         let store = Self {
@@ -90,7 +86,7 @@ impl OpfsStore {
     /// Removes what was never published. What another tab is writing can't be
     /// removed, and stays.
     async fn clear_leftovers(&self) {
-        let names = self.names().await.unwrap_or_default();
+        let names = folders::names(&self.folder).await.unwrap_or_default();
         for name in &names {
             if name.ends_with(PART_SUFFIX) {
                 let _ = self.remove_entry(name).await;
@@ -120,20 +116,8 @@ impl OpfsStore {
             .map(drop)
     }
 
-    async fn names(&self) -> Result<Vec<String>, JsValue> {
-        let keys: AsyncIterator = self.folder.keys().unchecked_into();
-        let mut names = Vec::new();
-        loop {
-            let next = js::settle(keys.next().map(JsValue::from)).await?;
-            if Reflect::get(&next, &"done".into())?.is_truthy() {
-                return Ok(names);
-            }
-            names.extend(Reflect::get(&next, &"value".into())?.as_string());
-        }
-    }
-
     async fn list_models(&self) -> Result<Vec<StoredModel>, JsValue> {
-        let names = self.names().await?;
+        let names = folders::names(&self.folder).await?;
         let mut models = Vec::new();
         for name in &names {
             let id = name
@@ -225,18 +209,6 @@ fn part(id: &ModelId) -> String {
 
 fn marker(id: &ModelId) -> String {
     format!("{id}{COPYING_SUFFIX}")
-}
-
-async fn open_folder(manager: &StorageManager) -> Result<FileSystemDirectoryHandle, JsValue> {
-    let root = JsFuture::from(manager.get_directory()).await?;
-    let mut folder: FileSystemDirectoryHandle = root.unchecked_into();
-    let options = FileSystemGetDirectoryOptions::new();
-    options.set_create(true);
-    for name in FOLDERS {
-        let promise = folder.get_directory_handle_with_options(name, &options);
-        folder = JsFuture::from(promise).await?.unchecked_into();
-    }
-    Ok(folder)
 }
 
 /// Sizes are whole numbers below 2^53.

@@ -83,6 +83,15 @@ impl Platform for WebPlatform {
         }
     }
 
+    fn unix_ms(&self) -> i64 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "saturates in some million years"
+        )]
+        let ms = Date::now() as i64;
+        ms
+    }
+
     fn fetch<'a>(
         &'a self,
         url: &'a str,

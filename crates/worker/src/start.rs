@@ -2,14 +2,16 @@
 
 use std::rc::Rc;
 
+use nox_core::PersonaEnvironment;
 use nox_engine::CpuLane;
 use nox_engine::quant::lane_check;
 use nox_protocol::BuildInfo;
-use nox_runtime::store::MemoryStore;
-use nox_runtime::{BuiltinModel, ModelId, ModelStore, Runtime, RuntimeOptions};
+use nox_runtime::store::{MemoryChats, MemoryStore};
+use nox_runtime::{BuiltinModel, ChatDatabase, ModelId, ModelStore, Runtime, RuntimeOptions};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
+use crate::chats::OpfsChats;
 use crate::opfs::OpfsStore;
 use crate::options::{BuildOptions, StartOptions};
 use crate::platform::WebPlatform;
@@ -53,8 +55,11 @@ pub async fn start(options: JsValue) -> Result<(), JsValue> {
         lane_why,
         builtin: Some(builtin),
         memory_limit_bytes,
+        persona_environment: PersonaEnvironment::default(),
+        // A worker asks nobody but the engine.
+        backends: Vec::new(),
     };
-    let runtime = Runtime::start(platform, store, options);
+    let runtime = Runtime::start(platform, store, chat_database(), options);
     // This order: gloo-worker must not see the frames of other hosts.
     door::open(&runtime)?;
     gloo_door::open(runtime);
@@ -80,6 +85,18 @@ pub async fn check_storage() -> Result<(), JsValue> {
     Ok(())
 }
 
+/// Reads the database of chats, which the runtime of this worker has open, from its
+/// first byte to its last.
+///
+/// # Errors
+/// What is wrong with it.
+#[cfg(feature = "conformance")]
+#[wasm_bindgen]
+pub async fn check_chats() -> Result<(), JsValue> {
+    let checked = crate::chats::integrity_check().await;
+    Ok(checked.map_err(|reason| js_sys::Error::new(&reason))?)
+}
+
 /// OPFS, or memory where the browser gives none.
 async fn open_store() -> Rc<dyn ModelStore> {
     match OpfsStore::open().await {
@@ -88,6 +105,15 @@ async fn open_store() -> Rc<dyn ModelStore> {
             let warning = format!("Models are kept in memory and lost on reload: {reason}.");
             Rc::new(MemoryStore::new().with_warning(warning))
         }
+    }
+}
+
+/// OPFS, or memory where tabs can't agree on who has it. Whether there is an OPFS
+/// turns out when the database is opened.
+fn chat_database() -> Rc<dyn ChatDatabase> {
+    match OpfsChats::new() {
+        Ok(chats) => Rc::new(chats),
+        Err(reason) => Rc::new(MemoryChats::unavailable(reason)),
     }
 }
 

@@ -64,7 +64,7 @@ fn clippy() -> Result<()> {
 /// The crates with code that only exists on wasm32.
 fn clippy_wasm() -> Result<()> {
     let toolchain = setup::wasm_toolchain()?;
-    let mut cargo = toolchain.cargo();
+    let mut cargo = toolchain.cargo(&["simd128".to_owned()]);
     cargo.args([
         "clippy",
         "--target",

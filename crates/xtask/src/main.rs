@@ -4,6 +4,7 @@
 mod bench;
 mod builds;
 mod check;
+mod clang;
 mod codegen;
 mod compress;
 mod crates;

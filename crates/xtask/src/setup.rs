@@ -1,5 +1,5 @@
-//! Makes the machine ready: a wasm32 standard library, npm packages, a browser,
-//! cargo-deny. Every part first looks whether it is already there, says in one line
+//! Makes the machine ready: a wasm32 standard library, a C compiler, npm packages, a
+//! browser, cargo-deny. Every part first looks whether it is already there, says in one line
 //! what it installs and why, and costs next to nothing when it has nothing to do.
 
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::clang::{self, WasmClang};
 use crate::{hash, process, project};
 
 /// rustup's name for the toolchain that Debian's packages make up.
@@ -31,14 +32,18 @@ pub(crate) struct WasmToolchain {
     pub(crate) linker: Option<&'static str>,
     /// `rustc --version`, part of every build's fingerprint.
     pub(crate) rustc_version: String,
+    /// What compiles C.
+    pub(crate) clang: WasmClang,
 }
 
 impl WasmToolchain {
-    /// A cargo command that builds the standard library along.
-    pub(crate) fn cargo(&self) -> Command {
+    /// A cargo command that builds the standard library along, and compiles C for
+    /// these target features.
+    pub(crate) fn cargo(&self, target_features: &[String]) -> Command {
         let mut cargo = process::toolchain_command(&self.name, "cargo");
         // `-Zbuild-std` is not stable yet; a shared-memory build cannot do without it.
         cargo.env("RUSTC_BOOTSTRAP", "1");
+        self.clang.configure(&mut cargo, target_features);
         cargo
     }
 }
@@ -69,7 +74,8 @@ pub(crate) fn everything() -> Result<()> {
     Ok(())
 }
 
-/// A toolchain with the sources of `std`: the active one, else Debian's packages.
+/// A toolchain with the sources of `std`: the active one, else Debian's packages; and
+/// a clang beside it.
 ///
 /// # Errors
 /// Neither can be had.
@@ -155,6 +161,7 @@ fn describe(name: String, linker: Option<&'static str>) -> Result<WasmToolchain>
         name,
         linker,
         rustc_version,
+        clang: clang::find_or_install()?,
     })
 }
 
@@ -281,7 +288,11 @@ pub(crate) fn cargo_deny() -> Result<()> {
     process::run(&mut install)
 }
 
-fn apt_install(packages: &[&str], why: &str) -> Result<()> {
+/// Installs Debian packages, and says so.
+///
+/// # Errors
+/// There is no apt-get, no right to use it, or it fails.
+pub(crate) fn apt_install(packages: &[&str], why: &str) -> Result<()> {
     if find_program("apt-get").is_none() {
         bail!(
             "{} cannot be installed here: no apt-get",
@@ -316,7 +327,7 @@ fn apt_get() -> Result<Command> {
 }
 
 /// A program by its name on the path, or by a path of its own.
-fn find_program(name: &str) -> Option<PathBuf> {
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     // Joining an absolute path gives that path.
     std::env::split_paths(&path)

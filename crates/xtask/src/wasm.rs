@@ -172,6 +172,7 @@ fn fingerprint(toolchain: &WasmToolchain, build: &WasmBuild) -> Result<String> {
         hash::files(&inputs)?,
         toml::to_string(build)?,
         toolchain.rustc_version.clone(),
+        toolchain.clang.fingerprint(),
         npm_version("binaryen")?,
         // A change to this recipe is a change of the result.
         hash::sha256(include_bytes!("wasm.rs")),
@@ -218,7 +219,7 @@ fn own_dir(build: &WasmBuild) -> PathBuf {
 
 fn compile(toolchain: &WasmToolchain, build: &WasmBuild) -> Result<PathBuf> {
     let target_dir = project::target_dir().join("wasm").join(build.folder());
-    let mut cargo = toolchain.cargo();
+    let mut cargo = toolchain.cargo(&build.target_features);
     cargo.args(["build", "-p", &build.package, "--profile", &build.profile]);
     match &build.example {
         Some(example) => cargo.args(["--example", example]),

@@ -841,7 +841,7 @@ why: string,
 skipped: Array<SkippedBuild>, };
 
 /**
- * Where models are kept.
+ * Where models or chats are kept.
  */
 export type StorageKind = "opfs" | "files" | "memory";
 
@@ -882,6 +882,10 @@ lanes: Array<Lane>,
  * Where models are kept.
  */
 storage: StorageInfo, 
+/**
+ * Where chats are kept.
+ */
+chats: ChatsInfo, 
 /**
  * The models on this device.
  */
@@ -974,7 +978,11 @@ completed_calls: number,
 /**
  * Where models are kept.
  */
-storage: StorageInfo, };
+storage: StorageInfo, 
+/**
+ * Where chats are kept.
+ */
+chats: ChatsInfo, };
 
 /**
  * Result of `storage.estimate`.
@@ -993,9 +1001,997 @@ quota_bytes: number | null,
  */
 models_bytes: number, 
 /**
+ * Bytes of the database of chats; `null` while it is not open.
+ */
+chats_bytes: number | null, 
+/**
  * Whether the platform promised not to evict them.
  */
 persisted: boolean | null, };
+
+/**
+ * Whether chats can be read and kept.
+ */
+export type ChatsState = "opening" | "open" | "busy" | "failed";
+
+/**
+ * The database of chats, users and settings.
+ */
+export type ChatsInfo = { 
+/**
+ * Whether it can be used.
+ */
+state: ChatsState, 
+/**
+ * Where it lies.
+ */
+kind: StorageKind, 
+/**
+ * Its size, while it is open.
+ */
+size_bytes?: number, 
+/**
+ * What the user should know: that nothing is kept, or that a damaged database
+ * was put aside and where it is.
+ */
+warning?: string, };
+
+/**
+ * Params of the notification `storage.changed`: the database was opened, or another
+ * tab has taken it.
+ */
+export type StorageChanged = { 
+/**
+ * The database as it is now.
+ */
+chats: ChatsInfo, };
+
+/**
+ * Result of `storage.persist`.
+ */
+export type StoragePersistResult = { 
+/**
+ * Whether the platform promised not to evict what is stored; `null` where it
+ * knows no such promise.
+ */
+persisted: boolean | null, };
+
+/**
+ * Result of `storage.take_over`.
+ */
+export type StorageTakeOverResult = { 
+/**
+ * The database, which is open now.
+ */
+chats: ChatsInfo, };
+
+/**
+ * What a chat came from.
+ */
+export type SessionKind = "chat" | "merged" | "archive";
+
+/**
+ * Where a chat's title comes from.
+ */
+export type TitleKind = "none" | "automatic" | "custom" | "imported";
+
+/**
+ * A chat, without what was said in it.
+ */
+export type SessionInfo = { 
+/**
+ * Its id; no two chats on any device have the same.
+ */
+id: string, 
+/**
+ * A short name that people can type, e.g. `session-20261122-133037`.
+ */
+name: string, 
+/**
+ * The name as a person reads it, for a chat without title.
+ */
+display_name: string, 
+/**
+ * Its title, if it has one.
+ */
+title: string | null, 
+/**
+ * Where the title comes from.
+ */
+title_kind: TitleKind, 
+/**
+ * What it came from.
+ */
+kind: SessionKind, 
+/**
+ * Whether it was put aside.
+ */
+archived: boolean, 
+/**
+ * The id of the user whose it is.
+ */
+user: string, 
+/**
+ * What that user is called.
+ */
+user_display: string, 
+/**
+ * The model of its last turn, as the host called it.
+ */
+model: string | null, 
+/**
+ * Whether personal data was replaced before it was stored; `null` where an
+ * import did not say.
+ */
+sanitized: boolean | null, 
+/**
+ * How many turns it has.
+ */
+turns: number, 
+/**
+ * When it began, in milliseconds since 1970.
+ */
+created_ms: number, 
+/**
+ * When it last changed, in milliseconds since 1970.
+ */
+updated_ms: number, };
+
+/**
+ * How far a turn came.
+ */
+export type TurnState = "complete" | "open" | "interrupted";
+
+/**
+ * One message of a kept chat.
+ */
+export type SessionMessage = { 
+/**
+ * Who speaks.
+ */
+role: Role, 
+/**
+ * What was said.
+ */
+content: string, 
+/**
+ * What the model thought before it.
+ */
+reasoning?: string, 
+/**
+ * The model that answered; on replies.
+ */
+model?: string, 
+/**
+ * When, in milliseconds since 1970.
+ */
+at_ms: number, 
+/**
+ * Whether it is only the beginning of what was to be said: it was stopped, or
+ * it broke off.
+ */
+partial: boolean, };
+
+/**
+ * One turn of a kept chat: what was asked, and the reply.
+ */
+export type SessionTurn = { 
+/**
+ * Its place in the chat, from 1.
+ */
+turn: number, 
+/**
+ * How far it came.
+ */
+state: TurnState, 
+/**
+ * What was said, in order.
+ */
+messages: Array<SessionMessage>, 
+/**
+ * How the reply came about, where that was kept.
+ */
+telemetry?: TurnTelemetry, };
+
+/**
+ * How a reply came about, as far as it is kept.
+ */
+export type TurnTelemetry = { 
+/**
+ * The alias that was asked for.
+ */
+alias: string, 
+/**
+ * The kind of backend that answered.
+ */
+backend: string, 
+/**
+ * The model that answered.
+ */
+model: string, 
+/**
+ * The lane that computed it; `null` where it was not this device.
+ */
+lane: string | null, 
+/**
+ * Whether any byte of the conversation left the device.
+ */
+left_device: boolean, 
+/**
+ * How many routes failed before.
+ */
+n_fallbacks: number, 
+/**
+ * Tokens of the prompt.
+ */
+prompt_tokens: number | null, 
+/**
+ * Those of them that were still in the KV cache.
+ */
+cached_tokens: number | null, 
+/**
+ * Tokens of the reply.
+ */
+completion_tokens: number | null, 
+/**
+ * From the call's arrival to the first token.
+ */
+first_token_ms: number | null, 
+/**
+ * Tokens of the reply per second of decoding.
+ */
+tokens_per_second: number | null, 
+/**
+ * Why the reply ended; `null` where an import brought another word.
+ */
+finish_reason: FinishReason | null, 
+/**
+ * The model's grade for its own reply, 0 to 10.
+ */
+score: number | null, };
+
+/**
+ * Params of `sessions.list`.
+ */
+export type SessionsListParams = { 
+/**
+ * One user's, by id or name; `*` for everybody's. Default: the current user's.
+ */
+user?: string, 
+/**
+ * The ones put aside instead of the others. Default: false.
+ */
+archived?: boolean, 
+/**
+ * How many to leave out at the beginning. Default: 0.
+ */
+offset?: number, 
+/**
+ * How many to give, at most 500. Default: 100.
+ */
+limit?: number, };
+
+/**
+ * Result of `sessions.list`.
+ */
+export type SessionsListResult = { 
+/**
+ * The chats, last changed first.
+ */
+sessions: Array<SessionInfo>, 
+/**
+ * How many there are on all pages.
+ */
+total: number, };
+
+/**
+ * Params of `sessions.get`.
+ */
+export type SessionsGetParams = { 
+/**
+ * The chat.
+ */
+session: string, 
+/**
+ * Leave out turns from this one on, to page backwards. Default: none.
+ */
+before_turn?: number, 
+/**
+ * How many turns to give, the last ones first chosen; at most 500. Default: 100.
+ */
+limit?: number, };
+
+/**
+ * Result of `sessions.get`.
+ */
+export type SessionsGetResult = { 
+/**
+ * The chat.
+ */
+session: SessionInfo, 
+/**
+ * The system prompt in force at its last turn.
+ */
+system: string | null, 
+/**
+ * Its turns, oldest first.
+ */
+turns: Array<SessionTurn>, 
+/**
+ * Whether there are earlier ones.
+ */
+has_earlier: boolean, };
+
+/**
+ * Params of `sessions.rename`.
+ */
+export type SessionsRenameParams = { 
+/**
+ * The chat.
+ */
+session: string, 
+/**
+ * Its new title; `null` takes the title away.
+ */
+title: string | null, };
+
+/**
+ * Result of `sessions.rename`, and of `sessions.merge`, whose chat is the new one.
+ */
+export type SessionResult = { 
+/**
+ * The chat as it is now.
+ */
+session: SessionInfo, };
+
+/**
+ * Params of `sessions.delete`.
+ */
+export type SessionsDeleteParams = { 
+/**
+ * The chat.
+ */
+session: string, };
+
+/**
+ * Result of `sessions.delete`.
+ */
+export type SessionsDeleteResult = { 
+/**
+ * The id of the chat that is gone.
+ */
+deleted: string, };
+
+/**
+ * Params of `sessions.merge`.
+ */
+export type SessionsMergeParams = { 
+/**
+ * The chats, in the order in which they are put together; at least two. They stay.
+ */
+sessions: Array<string>, 
+/**
+ * The new chat's title. Default: made from the first three titles.
+ */
+title?: string, };
+
+/**
+ * Params of `sessions.archive`.
+ */
+export type SessionsArchiveParams = { 
+/**
+ * The chat to put aside as it is. Without one, all chats of a user but the one
+ * that changed last are put together into one archive.
+ */
+session?: string, 
+/**
+ * With `session`: `false` takes it back among the others. Default: true.
+ */
+archived?: boolean, 
+/**
+ * Without `session`: whose chats. Default: the current user's.
+ */
+user?: string, };
+
+/**
+ * Result of `sessions.archive`.
+ */
+export type SessionsArchiveResult = { 
+/**
+ * The chat as it is now, or the archive; `null` where there was nothing to
+ * put together.
+ */
+session: SessionInfo | null, 
+/**
+ * How many chats this put aside or took back.
+ */
+n_sessions: number, };
+
+/**
+ * Params of `sessions.search`.
+ */
+export type SessionsSearchParams = { 
+/**
+ * Words that title, name or text must contain; beginnings of words count.
+ */
+query: string, 
+/**
+ * One user's chats, by id or name; `*` for everybody's. Default: the current user's.
+ */
+user?: string, 
+/**
+ * The ones put aside instead of the others. Default: false.
+ */
+archived?: boolean, 
+/**
+ * How many to give, at most 500. Default: 50.
+ */
+limit?: number, };
+
+/**
+ * A piece of a chat's text with what was found in it.
+ */
+export type Snippet = { 
+/**
+ * The text, on one line.
+ */
+text: string, 
+/**
+ * Where the words stand in it: beginning and end of each, in UTF-16 code units.
+ */
+matches: Array<[number, number]>, };
+
+/**
+ * A chat that a search found.
+ */
+export type SearchHit = { 
+/**
+ * The chat.
+ */
+session: SessionInfo, 
+/**
+ * Where in its text; `null` when it was found by title, name or model.
+ */
+snippet: Snippet | null, };
+
+/**
+ * Result of `sessions.search`.
+ */
+export type SessionsSearchResult = { 
+/**
+ * The chats, last changed first.
+ */
+hits: Array<SearchHit>, 
+/**
+ * Whether there are more than were asked for.
+ */
+has_more: boolean, };
+
+/**
+ * Params of `sessions.export`.
+ */
+export type SessionsExportParams = { 
+/**
+ * Only these chats. Default: everything that is kept.
+ */
+sessions?: Array<string>, };
+
+/**
+ * A file that the runtime made. An object frame carries its bytes as a `Uint8Array`
+ * under the key `file` beside these fields; JSON text carries `data_base64`.
+ */
+export type ExportedFile = { 
+/**
+ * A name to save it under.
+ */
+file_name: string, 
+/**
+ * Its kind, e.g. `application/zip`.
+ */
+media_type: string, 
+/**
+ * Its size.
+ */
+size_bytes: number, 
+/**
+ * How many chats are in it.
+ */
+n_sessions: number, 
+/**
+ * Its bytes, in frames of JSON text.
+ */
+data_base64?: string, };
+
+/**
+ * Params of `sessions.import`. The zip comes as a `File` or `Blob` under the key
+ * `file` of an object frame, or as `data_base64`.
+ */
+export type SessionsImportParams = { 
+/**
+ * The bytes of a zip, in frames of JSON text.
+ */
+data_base64?: string, };
+
+/**
+ * What is wrong with a file of an import.
+ */
+export type ImportProblemKind = "bad_path" | "foreign" | "too_large" | "not_text" | "unreadable" | "unusable" | "conflict";
+
+/**
+ * Something in an import that was not taken as it is.
+ */
+export type ImportProblem = { 
+/**
+ * The file, as it is called.
+ */
+path: string, 
+/**
+ * What is wrong.
+ */
+kind: ImportProblemKind, 
+/**
+ * More about it, for a person.
+ */
+detail: string, };
+
+/**
+ * Result of `sessions.import`.
+ */
+export type SessionsImportResult = { 
+/**
+ * How many chats came in.
+ */
+n_sessions: number, 
+/**
+ * How many turns they have.
+ */
+n_turns: number, 
+/**
+ * How many chats were there already, the same.
+ */
+n_unchanged: number, 
+/**
+ * How many users were read.
+ */
+n_users: number, 
+/**
+ * How many files are kept for the way back, unread.
+ */
+n_kept_files: number, 
+/**
+ * What was not taken as it is, at most 100 entries.
+ */
+problems: Array<ImportProblem>, 
+/**
+ * How many such entries there are in all.
+ */
+n_problems: number, };
+
+/**
+ * A user of this device.
+ */
+export type UserInfo = { 
+/**
+ * The id, made from the name.
+ */
+id: string, 
+/**
+ * The name.
+ */
+display: string, 
+/**
+ * How many chats are theirs, those put aside included.
+ */
+n_sessions: number, 
+/**
+ * Whether new chats are theirs.
+ */
+current: boolean, };
+
+/**
+ * Result of `users.list`.
+ */
+export type UsersListResult = { 
+/**
+ * The current one first, then by name.
+ */
+users: Array<UserInfo>, };
+
+/**
+ * Params of `users.set`: whose chats new ones are.
+ */
+export type UsersSetParams = { 
+/**
+ * The name, or the id of a user that there is.
+ */
+user: string, 
+/**
+ * What the user is called. Default: the name, or what they were called before.
+ */
+display?: string, };
+
+/**
+ * Result of `users.set`.
+ */
+export type UsersSetResult = { 
+/**
+ * The current user.
+ */
+user: UserInfo, };
+
+/**
+ * A persona with everything applied.
+ */
+export type PersonaInfo = { 
+/**
+ * The scale under which it is overridden.
+ */
+scale: string, 
+/**
+ * What the assistant calls itself.
+ */
+central_name: string, 
+/**
+ * The variant that it belongs to.
+ */
+variant_name: string, 
+/**
+ * The model that it is made for.
+ */
+model_target: string, 
+/**
+ * How large that model is, in words.
+ */
+parameter_label: string, 
+/**
+ * One sentence about it.
+ */
+tagline: string, 
+/**
+ * What it is good at.
+ */
+strengths: Array<string>, 
+/**
+ * What it is not good at.
+ */
+limits: Array<string>, 
+/**
+ * `<scale>-tier · <parameter_label>`.
+ */
+scale_label: string, 
+/**
+ * One line that says who this is.
+ */
+summary: string, };
+
+/**
+ * Params of `persona.get`.
+ */
+export type PersonaGetParams = { 
+/**
+ * A scale, e.g. `nox` or `nano`. Default: that of the alias `nox`.
+ */
+scale?: string, };
+
+/**
+ * Result of `persona.get`, `persona.set` and `persona.reset`.
+ */
+export type PersonaResult = { 
+/**
+ * The persona as it is now.
+ */
+persona: PersonaInfo, 
+/**
+ * The same without anything that the user has set.
+ */
+builtin: PersonaInfo, 
+/**
+ * What the user has set: `{"global": {…}, "scales": {"<scale>": {…}}}`.
+ */
+overrides: { global?: Record<string, string | string[]>; scales?: Record<string, Record<string, string | string[]>> }, 
+/**
+ * The scales that there are.
+ */
+scales: Array<string>, 
+/**
+ * What in the params had no effect, each with the reason.
+ */
+notices: Array<string>, };
+
+/**
+ * Params of `persona.set`: some fields, or a whole document of overrides.
+ */
+export type PersonaSetParams = { 
+/**
+ * The scale that the fields are for; `null` for all scales. Default: that of the
+ * alias `nox`.
+ */
+scale?: string | null, 
+/**
+ * Fields and their values; `null` takes one back. Lists may come as text with
+ * `|`, commas or newlines between the items.
+ */
+fields?: Record<string, string | string[] | null>, 
+/**
+ * A document that takes the place of everything set before:
+ * `{"global": {…}, "scales": {"<scale>": {…}}}`, or scale → fields. It may come
+ * as its JSON text.
+ */
+overrides?: Record<string, unknown> | string, };
+
+/**
+ * Params of `persona.reset`.
+ */
+export type PersonaResetParams = { 
+/**
+ * Only this scale. Default: everything.
+ */
+scale?: string, 
+/**
+ * Only this field. Default: all of them.
+ */
+field?: string, };
+
+/**
+ * What the user has set. A call's own params go first, then its alias's options,
+ * then these, then the defaults that `handle_chat` names.
+ */
+export type Settings = { 
+/**
+ * The alias or model id that answers where a call names none.
+ */
+model?: string, 
+/**
+ * The system prompt of chats that bring none. It may hold placeholders such as
+ * `{{NOX_NAME}}`.
+ */
+system_prompt?: string, 
+/**
+ * As in `handle_chat`.
+ */
+temperature?: number, 
+/**
+ * As in `handle_chat`.
+ */
+max_tokens?: number, 
+/**
+ * As in `handle_chat`.
+ */
+strip_reasoning?: boolean, 
+/**
+ * As in `handle_chat`.
+ */
+sanitize?: boolean, 
+/**
+ * As in `handle_chat`.
+ */
+self_score?: boolean, 
+/**
+ * The alias that may be asked when the model asks for help or grades its reply
+ * low. What it is asked may leave the device; absent means that nobody is asked.
+ */
+instrument?: string, 
+/**
+ * How many of the last turns are sent to the model. Default: as many as fit.
+ */
+history_turns?: number, 
+/**
+ * Whether chats are kept where a call does not say. Default: true.
+ */
+keep_chats?: boolean, };
+
+/**
+ * Params of `config.set`. What is left out stays as it is.
+ */
+export type ConfigSetParams = { 
+/**
+ * Settings to change; `null` takes one back.
+ */
+settings?: { [K in keyof Settings]: Settings[K] | null }, 
+/**
+ * A whole routing configuration (`runtime.json`, version 1), or its JSON text;
+ * `null` goes back to the product's own.
+ */
+runtime?: Record<string, unknown> | string | null, };
+
+/**
+ * Result of `config.get` and `config.set`.
+ */
+export type ConfigResult = { 
+/**
+ * What the user has set.
+ */
+settings: Settings, 
+/**
+ * The routing configuration in force (`runtime.json`, version 1).
+ */
+runtime: Record<string, unknown>, 
+/**
+ * Whether that is the user's own.
+ */
+is_runtime_custom: boolean, 
+/**
+ * The aliases of the configuration, in its order.
+ */
+aliases: Array<string>, };
+
+/**
+ * One command, as it is shown to a person.
+ */
+export type CommandInfo = { 
+/**
+ * Its name with the slash.
+ */
+name: string, 
+/**
+ * Other names for it.
+ */
+aliases: Array<string>, 
+/**
+ * What it takes: capitals stand for a value, brackets for what can be left out.
+ */
+arguments: string, 
+/**
+ * What it does, in one line.
+ */
+help: string, };
+
+/**
+ * Result of `commands.list`.
+ */
+export type CommandsListResult = { 
+/**
+ * All of them, in the order in which help lists them.
+ */
+commands: Array<CommandInfo>, };
+
+/**
+ * Params of `command`.
+ */
+export type CommandParams = { 
+/**
+ * The line, slash included.
+ */
+line: string, 
+/**
+ * The chat that is going on, for commands that are about it.
+ */
+session?: string, };
+
+/**
+ * What a host has to do beside showing the answer.
+ */
+export type CommandEffect = { "kind": "reset" } | { "kind": "open_session", 
+/**
+ * The chat.
+ */
+session: SessionInfo, } | { "kind": "sessions_changed", 
+/**
+ * The chat that changed, where it is one.
+ */
+session: SessionInfo | null, } | { "kind": "settings_changed", 
+/**
+ * As they are now.
+ */
+settings: Settings, } | { "kind": "persona_changed" } | { "kind": "user_changed", 
+/**
+ * The id of the current user.
+ */
+user: string, } | { "kind": "file", 
+/**
+ * The file.
+ */
+file: ExportedFile, } | { "kind": "exit" };
+
+/**
+ * Result of `command`. A line that is unknown or wrong is answered in words too,
+ * with `is_error`.
+ */
+export type CommandResult = { 
+/**
+ * For the person: plain text. May be empty.
+ */
+text: string, 
+/**
+ * Whether the command was refused.
+ */
+is_error: boolean, 
+/**
+ * What the host has to do.
+ */
+effect?: CommandEffect, };
+
+/**
+ * Params of `telemetry.summary`.
+ */
+export type TelemetrySummaryParams = { 
+/**
+ * Only turns since then, in milliseconds since 1970. Default: all.
+ */
+since_ms?: number, };
+
+/**
+ * The turns of one model on one lane.
+ */
+export type ModelTelemetry = { 
+/**
+ * The model.
+ */
+model: string, 
+/**
+ * The kind of backend that answered.
+ */
+backend: string, 
+/**
+ * The lane that computed the replies; `null` where it was not this device.
+ */
+lane: string | null, 
+/**
+ * How many turns.
+ */
+turns: number, 
+/**
+ * Tokens of all prompts.
+ */
+prompt_tokens: number, 
+/**
+ * Those of them that were still in the KV cache.
+ */
+cached_tokens: number, 
+/**
+ * Tokens of all replies.
+ */
+completion_tokens: number, 
+/**
+ * Tokens per second of decoding, over all turns.
+ */
+tokens_per_second: number | null, 
+/**
+ * Mean time to the first token.
+ */
+first_token_ms: number | null, 
+/**
+ * Mean of the model's own grades, 0 to 10.
+ */
+score: number | null, };
+
+/**
+ * How many turns ended for one reason.
+ */
+export type FinishCount = { 
+/**
+ * The reason, as in `meta.finish_reason`.
+ */
+finish_reason: string, 
+/**
+ * How many turns.
+ */
+turns: number, };
+
+/**
+ * Result of `telemetry.summary`.
+ */
+export type TelemetrySummaryResult = { 
+/**
+ * How many turns.
+ */
+turns: number, 
+/**
+ * How many of them left the device.
+ */
+left_device: number, 
+/**
+ * How many were answered by another route than the first.
+ */
+fell_back: number, 
+/**
+ * Turns by why they ended.
+ */
+finish_reasons: Array<FinishCount>, 
+/**
+ * By model and lane, the most used first.
+ */
+models: Array<ModelTelemetry>, };
 
 /**
  * One thing that `self_test` looked at.
@@ -1040,6 +2036,27 @@ export interface Methods {
   "status": { params: Record<string, never>; result: StatusResult };
   "storage.estimate": { params: Record<string, never>; result: StorageEstimateResult };
   "self_test": { params: Record<string, never>; result: SelfTestResult };
+  "sessions.list": { params: SessionsListParams; result: SessionsListResult };
+  "sessions.get": { params: SessionsGetParams; result: SessionsGetResult };
+  "sessions.rename": { params: SessionsRenameParams; result: SessionResult };
+  "sessions.delete": { params: SessionsDeleteParams; result: SessionsDeleteResult };
+  "sessions.merge": { params: SessionsMergeParams; result: SessionResult };
+  "sessions.archive": { params: SessionsArchiveParams; result: SessionsArchiveResult };
+  "sessions.search": { params: SessionsSearchParams; result: SessionsSearchResult };
+  "sessions.export": { params: SessionsExportParams; result: ExportedFile };
+  "sessions.import": { params: SessionsImportParams; result: SessionsImportResult };
+  "users.list": { params: Record<string, never>; result: UsersListResult };
+  "users.set": { params: UsersSetParams; result: UsersSetResult };
+  "persona.get": { params: PersonaGetParams; result: PersonaResult };
+  "persona.set": { params: PersonaSetParams; result: PersonaResult };
+  "persona.reset": { params: PersonaResetParams; result: PersonaResult };
+  "config.get": { params: Record<string, never>; result: ConfigResult };
+  "config.set": { params: ConfigSetParams; result: ConfigResult };
+  "command": { params: CommandParams; result: CommandResult };
+  "commands.list": { params: Record<string, never>; result: CommandsListResult };
+  "telemetry.summary": { params: TelemetrySummaryParams; result: TelemetrySummaryResult };
+  "storage.persist": { params: Record<string, never>; result: StoragePersistResult };
+  "storage.take_over": { params: Record<string, never>; result: StorageTakeOverResult };
   "$/cancel": { params: CancelParams; result: never };
 }
 
@@ -1048,5 +2065,6 @@ export interface Notifications {
   "chat.delta": ChatDelta;
   "chat.progress": ChatProgress;
   "progress": Progress;
+  "storage.changed": StorageChanged;
   "$/died": DiedParams;
 }

@@ -214,7 +214,15 @@ const PRIME: BuiltinPersona = BuiltinPersona {
     aliases: &["prime", "cloud-nox", "noctics-cloud"],
 };
 
-/// The catalog in use: one persona for every model.
+/// Every persona, and `nox` for the names that fit none: the catalog by which an
+/// alias's scale or a model's name is looked up. `nox` comes last, since the names of
+/// the others hold it.
+pub const FULL_CATALOG: Catalog = Catalog {
+    rows: &[NANO, MICRO, MILLI, CENTI, PRIME, NOX],
+    fallback: &NOX,
+};
+
+/// The catalog of the product's own model: one persona for every name.
 pub const NOX_CATALOG: Catalog = Catalog {
     rows: &[NOX],
     fallback: &NOX,

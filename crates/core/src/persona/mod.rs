@@ -14,7 +14,7 @@ mod environment;
 mod overrides;
 mod prompt;
 
-pub use catalog::{BuiltinPersona, Catalog, NOX_CATALOG, SCALE_CATALOG};
+pub use catalog::{BuiltinPersona, Catalog, FULL_CATALOG, NOX_CATALOG, SCALE_CATALOG};
 pub use environment::PersonaEnvironment;
 pub use overrides::{
     OVERRIDE_FILES, ParsedOverrides, PersonaError, PersonaField, PersonaNotice, PersonaOverrides,
@@ -29,9 +29,9 @@ use crate::title::title_case;
 /// The alias that stands for the product's own choice of model.
 pub const DEFAULT_ALIAS: &str = "nox";
 
-/// The system prompt of a conversation that brings none.
+/// The system prompt of a conversation that brings none, with a placeholder.
 pub const DEFAULT_SYSTEM_PROMPT: &str =
-    "You are Nox, the private assistant of Noxics. You run on the user's device.";
+    "You are {{NOX_NAME_DISPLAY}}, the private assistant of Noxics. You run on the user's device.";
 
 /// The built-in persona.
 pub const PERSONA: BuiltinPersona = catalog::NOX;
@@ -61,6 +61,15 @@ impl Persona {
     /// `nox-tier · 0.5B parameters`.
     pub fn scale_label(&self) -> String {
         format!("{}-tier · {}", self.central_scale, self.parameter_label)
+    }
+
+    /// The name as a sentence has it: `nano-nox` is `Nano Nox`. One that has capitals
+    /// stays as it is.
+    pub fn name_display(&self) -> String {
+        if self.central_name.chars().any(char::is_uppercase) {
+            return self.central_name.clone();
+        }
+        title_case(&self.central_name.replace('-', " "))
     }
 
     /// The variant's name for display: `nano-nox` is `Nano Nox`.

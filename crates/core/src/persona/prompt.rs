@@ -57,6 +57,7 @@ impl Persona {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Placeholder {
     Name,
+    NameDisplay,
     Variant,
     VariantDisplay,
     Scale,
@@ -73,6 +74,7 @@ impl Placeholder {
     fn by_name(name: &str) -> Option<Self> {
         Some(match name {
             "NOX_NAME" => Self::Name,
+            "NOX_NAME_DISPLAY" => Self::NameDisplay,
             "NOX_VARIANT" => Self::Variant,
             "NOX_VARIANT_DISPLAY" => Self::VariantDisplay,
             "NOX_SCALE" => Self::Scale,
@@ -90,6 +92,7 @@ impl Placeholder {
     fn value(self, persona: &Persona) -> String {
         match self {
             Self::Name => persona.central_name.clone(),
+            Self::NameDisplay => persona.name_display(),
             Self::Variant => persona.variant_name.clone(),
             Self::VariantDisplay => persona.variant_display(),
             Self::Scale => persona.central_scale.clone(),

@@ -213,6 +213,11 @@ impl AliasOptions {
         self.fields.is_empty()
     }
 
+    /// The options by name.
+    pub(crate) fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
     /// Puts the options into params of `handle_chat`, where those leave them out.
     pub fn fill(&self, params: &mut Map<String, Value>) {
         for (field, value) in &self.fields {
@@ -367,7 +372,7 @@ impl RuntimeConfig {
             Some(alias) => alias.routes.clone(),
             None => self.model_routes(name, lookup),
         };
-        let targets = routes.iter().filter_map(|route| self.target(route, name));
+        let targets = routes.iter().filter_map(|route| self.target(route));
         RoutePlan::new(name, targets.collect()).ok_or_else(|| UnknownModel {
             name: name.chars().take(MAX_NAME_BYTES).collect(),
             nearest: nearest(name, self.aliases().map(|(alias, _)| alias)).map(str::to_owned),
@@ -400,12 +405,12 @@ impl RuntimeConfig {
     }
 
     /// `None` where the backend is not configured, which no checked route has.
-    fn target(&self, route: &RouteConfig, asked: &str) -> Option<RouteTarget> {
+    fn target(&self, route: &RouteConfig) -> Option<RouteTarget> {
         let backend = self.backend(&route.backend)?;
         Some(RouteTarget {
             backend: route.backend.clone(),
             kind: backend.kind.as_str(),
-            model: route.model.clone().unwrap_or_else(|| asked.to_owned()),
+            model: route.model.as_deref().unwrap_or(DEFAULT_ALIAS).to_owned(),
             url: backend.url.clone(),
             has_api_key: backend.key.is_some(),
         })

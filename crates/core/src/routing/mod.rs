@@ -30,6 +30,8 @@ pub use plan::{AttemptEnd, RoutePlan, RouteTarget};
 pub use router::{AttemptError, RouteError, RouteReport, Router, RouterCall};
 pub use schema::runtime_schema;
 
+pub(crate) use nearest::nearest;
+
 /// Why a configuration is refused. The texts are for a person and never repeat a
 /// value that may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

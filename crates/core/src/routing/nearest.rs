@@ -5,7 +5,7 @@ const MAX_COMPARED_CHARS: usize = 64;
 
 /// The nearest of the known names, if any is near: at most a third of its
 /// characters differ. The first one of equals.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name: Vec<char> = name
         .to_lowercase()
         .chars()
@@ -15,6 +15,7 @@ pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
         return None;
     }
     known
+        .into_iter()
         .filter_map(|candidate| {
             let chars: Vec<char> = candidate.to_lowercase().chars().collect();
             if chars.len() > MAX_COMPARED_CHARS {

@@ -11,7 +11,8 @@ pub struct RouteTarget {
     pub backend: String,
     /// The backend's kind, as `meta.route.backend` tells it.
     pub kind: &'static str,
-    /// The model to ask it for.
+    /// The model to ask it for; [`DEFAULT_ALIAS`](crate::DEFAULT_ALIAS) where the
+    /// choice is left to it.
     pub model: String,
     /// The backend's address; `None` for a local one.
     pub url: Option<String>,
@@ -52,6 +53,21 @@ impl RoutePlan {
             current_idx: 0,
             fallback_from: Vec::new(),
         })
+    }
+
+    /// A plan with one route.
+    pub(super) fn single(alias: &str, route: RouteTarget) -> Self {
+        Self {
+            alias: alias.to_owned(),
+            routes: vec![route],
+            current_idx: 0,
+            fallback_from: Vec::new(),
+        }
+    }
+
+    /// All routes, the best first.
+    pub fn routes(&self) -> &[RouteTarget] {
+        &self.routes
     }
 
     /// The alias or model id that the plan is for.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use futures::stream::{self, LocalBoxStream, StreamExt};
 use nox_protocol::{ChatMeta, FinishReason, RouteFallback, Timings, Usage};
 
-use super::{AttemptEnd, RoutePlan, RuntimeConfig, UnknownModel};
+use super::{AttemptEnd, RoutePlan, RouteTarget, RuntimeConfig, UnknownModel};
 use crate::backend::{Backend, BackendEvent, Completion, GenerateRequest};
 
 /// What a router has to know of a backend's error beside its text, which goes into
@@ -102,11 +102,30 @@ where
         self.config.plan(name, &self.lookup)
     }
 
+    /// Whether some backend is there that could answer this alias or model.
+    ///
+    /// # Errors
+    /// Nothing has this name.
+    pub fn is_available(&self, name: &str) -> Result<bool, UnknownModel> {
+        let plan = self.plan(name)?;
+        let mut routes = plan.routes().iter();
+        Ok(routes.any(|route| self.backend(&route.backend).is_some()))
+    }
+
     /// A backend for one call, and the report on which route it took.
     pub fn call(&self) -> RouterCall<'_, B> {
         RouterCall {
             router: self,
+            only: None,
             report: RouteReport::default(),
+        }
+    }
+
+    /// The same, but the call takes this route and no other.
+    pub fn call_on(&self, route: RouteTarget) -> RouterCall<'_, B> {
+        RouterCall {
+            only: Some(route),
+            ..self.call()
         }
     }
 
@@ -137,6 +156,12 @@ impl RouteReport {
         self.state.borrow().left_device
     }
 
+    /// The route that answered, or the last one that was tried.
+    pub fn route(&self) -> Option<RouteTarget> {
+        let state = self.state.borrow();
+        state.plan.as_ref().and_then(RoutePlan::current).cloned()
+    }
+
     /// The attempts that failed before their first delta, oldest first.
     pub fn fallback_from(&self) -> Vec<RouteFallback> {
         let state = self.state.borrow();
@@ -163,6 +188,8 @@ impl RouteReport {
 /// result its [report](Self::report) then completes.
 pub struct RouterCall<'r, B> {
     router: &'r Router<B>,
+    /// The route to take; `None` lets the configuration say.
+    only: Option<RouteTarget>,
     report: RouteReport,
 }
 
@@ -194,7 +221,11 @@ where
         &self,
         request: GenerateRequest,
     ) -> LocalBoxStream<'_, Result<BackendEvent, Self::Error>> {
-        let plan = match self.router.plan(&request.model) {
+        let plan = match &self.only {
+            Some(route) => Ok(RoutePlan::single(&request.model, route.clone())),
+            None => self.router.plan(&request.model),
+        };
+        let plan = match plan {
             Ok(plan) => plan,
             Err(error) => {
                 self.report.state.take();

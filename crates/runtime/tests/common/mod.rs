@@ -8,33 +8,38 @@
     reason = "every test file has its own copy, uses a part of it, and may fail"
 )]
 
+pub mod chats;
 pub mod faults;
 pub mod gguf;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::{LocalBoxFuture, poll_fn};
 use futures::stream::FuturesUnordered;
 use futures::task::noop_waker_ref;
 use futures::{FutureExt, StreamExt};
-use nox_core::Clock;
+use nox_core::{Clock, PersonaEnvironment};
 use nox_engine::CpuLane;
 use nox_protocol::{
     BuildInfo, ErrorKind, HandleChatResult, Id, Notification, Response, ResponseOutcome, RpcError,
     RuntimeFrame,
 };
-use nox_runtime::store::MemoryStore;
+use nox_runtime::store::{FileChats, MemoryChats, MemoryStore};
 use nox_runtime::{
-    Attachment, BuiltinModel, ByteStream, Connection, ModelId, ModelStore, Platform, Runtime,
-    RuntimeOptions, StreamError,
+    Attachment, BuiltinModel, ByteStream, ChatDatabase, Connection, HostBackend, ModelId,
+    ModelStore, Platform, Runtime, RuntimeOptions, StreamError,
 };
 use serde_json::{Value, json};
 
 use gguf::TinyModel;
+
+static N_HOSTS: AtomicU32 = AtomicU32::new(1);
 
 /// The address of the built-in model's file.
 pub const BUILTIN_URL: &str = "http://here/models/nox-builtin.gguf";
@@ -43,6 +48,8 @@ pub struct TestPlatform {
     /// Tasks that have not been polled yet.
     spawned: RefCell<Vec<LocalBoxFuture<'static, ()>>>,
     started: Instant,
+    /// Time that a test has let pass at once.
+    skipped_ms: Cell<f64>,
     /// What addresses answer; any other one is missing.
     pub files: RefCell<HashMap<String, Rc<Vec<u8>>>>,
     random: Cell<u64>,
@@ -52,7 +59,7 @@ pub struct TestPlatform {
 
 impl Clock for TestPlatform {
     fn now_ms(&self) -> f64 {
-        self.started.elapsed().as_secs_f64() * 1000.0
+        self.started.elapsed().as_secs_f64() * 1000.0 + self.skipped_ms.get()
     }
 
     fn local_unix_seconds(&self) -> i64 {
@@ -89,6 +96,11 @@ impl Platform for TestPlatform {
 
     fn random_u64(&self) -> u64 {
         self.random.replace(self.random.get() + 1)
+    }
+
+    fn unix_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        i64::try_from(since.unwrap().as_millis()).unwrap()
     }
 
     fn fetch<'a>(
@@ -158,6 +170,9 @@ impl ByteStream for Pieces {
     }
 }
 
+/// Makes a database of chats for a platform.
+pub type MakeChats = Box<dyn FnOnce(&Rc<TestPlatform>) -> Rc<dyn ChatDatabase>>;
+
 /// What a test may want to be different.
 pub struct Setup {
     pub store: Rc<dyn ModelStore>,
@@ -165,6 +180,11 @@ pub struct Setup {
     /// The file at the built-in model's address.
     pub builtin: Option<Vec<u8>>,
     pub builtin_sha256: Option<String>,
+    /// Where chats lie.
+    pub chats: MakeChats,
+    pub persona_environment: PersonaEnvironment,
+    /// Backends beside the engine.
+    pub backends: Vec<(String, Rc<HostBackend>)>,
 }
 
 impl Default for Setup {
@@ -174,7 +194,46 @@ impl Default for Setup {
             memory_limit_bytes: 1 << 30,
             builtin: Some(TinyModel::default().bytes()),
             builtin_sha256: None,
+            chats: Box::new(|_| Rc::new(MemoryChats::new())),
+            persona_environment: PersonaEnvironment::default(),
+            backends: Vec::new(),
         }
+    }
+}
+
+/// A folder that is gone with the value.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        let n = N_HOSTS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("nox-runtime-tests-{}-{n}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// Where its database of chats lies.
+    pub fn chats(&self) -> PathBuf {
+        self.0.join("chats.sqlite")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A setup whose chats lie in a file.
+pub fn in_file(path: &Path) -> Setup {
+    let path = path.to_owned();
+    Setup {
+        chats: Box::new(move |platform| {
+            let platform: Rc<dyn Platform> = Rc::clone(platform) as _;
+            Rc::new(FileChats::new(path, platform))
+        }),
+        ..Setup::default()
     }
 }
 
@@ -194,8 +253,10 @@ impl Host {
         let platform = Rc::new(TestPlatform {
             spawned: RefCell::default(),
             started: Instant::now(),
+            skipped_ms: Cell::new(0.0),
             files: RefCell::default(),
-            random: Cell::new(1),
+            // Two runtimes draw other numbers, as they do outside of tests.
+            random: Cell::new(u64::from(N_HOSTS.fetch_add(1, Ordering::Relaxed)) << 32),
             turn: Cell::new(0),
         });
         if let Some(bytes) = setup.builtin {
@@ -217,8 +278,11 @@ impl Host {
                 sha256: setup.builtin_sha256,
             }),
             memory_limit_bytes: setup.memory_limit_bytes,
+            persona_environment: setup.persona_environment,
+            backends: setup.backends,
         };
-        let runtime = Runtime::start(Rc::clone(&platform) as _, setup.store, options);
+        let database = (setup.chats)(&platform);
+        let runtime = Runtime::start(Rc::clone(&platform) as _, setup.store, database, options);
         let frames: Rc<RefCell<Vec<RuntimeFrame>>> = Rc::default();
         let outbox = Rc::clone(&frames);
         let connection = runtime.connect(move |frame| outbox.borrow_mut().push(frame));
@@ -338,6 +402,24 @@ impl Host {
             .iter()
             .map(|model| model["id"].as_str().unwrap().to_owned())
             .collect()
+    }
+
+    /// Lets time pass at once.
+    pub fn skip_ms(&self, ms: f64) {
+        let skipped = &self.platform.skipped_ms;
+        skipped.set(skipped.get() + ms);
+    }
+
+    /// The states in which the database of chats was told to be since `hello`.
+    pub fn told_states(&self) -> Vec<String> {
+        let frames = self.frames.borrow();
+        let states = frames.iter().filter_map(|frame| match frame {
+            RuntimeFrame::Notification(told) if told.method == "storage.changed" => {
+                Some(told.params["chats"]["state"].as_str().unwrap().to_owned())
+            }
+            _ => None,
+        });
+        states.collect()
     }
 
     pub fn disconnect(&self) {

@@ -1,5 +1,4 @@
-//! What the tests share: a host whose clock stands still, and the way to the
-//! recorded cases.
+//! What the tests share: a host whose clock stands still, and a turn in a line.
 
 #![allow(
     dead_code,
@@ -9,7 +8,6 @@
 )]
 
 use std::cell::Cell;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use nox_store::{
@@ -98,18 +96,3 @@ pub fn title_of(messages: &[Message]) -> Option<String> {
 pub const IMPORT: ImportOptions<'static> = ImportOptions {
     title_of: &title_of,
 };
-
-/// The folder of recorded cases, if it is there.
-pub fn fixtures(folder: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("NOXICS_FIXTURES").map_or_else(
-        || {
-            PathBuf::from(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/../../../shared/fixtures"
-            ))
-        },
-        PathBuf::from,
-    );
-    let folder = root.join(folder);
-    folder.is_dir().then_some(folder)
-}

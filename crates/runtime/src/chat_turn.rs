@@ -1,0 +1,294 @@
+//! A turn that is kept: begun in the database before the model is asked, saved while
+//! it speaks, and finished before its result is sent.
+
+use std::rc::Rc;
+
+use nox_core::{CancelToken, PreparedTurn, ReplyPiece, TurnOutcome};
+use nox_protocol::{FinishReason, HandleChatResult, SessionMeta};
+use nox_store::{
+    Begun, FinishedTurn, NewMessage, NewTurn, Role, SessionInfo, Store, StoreError, Target,
+    TitleKind, TurnHandle, TurnTelemetry,
+};
+use serde_json::{Value, json};
+
+use crate::chat_replies::RequestKey;
+use crate::chats::{Chats, Writing};
+use crate::error::RuntimeError;
+
+/// What was said is not saved more often, however fast it comes.
+const SAVE_INTERVAL_MS: f64 = 1000.0;
+
+/// What beginning a turn came to.
+pub(crate) enum Beginning {
+    Started(KeptTurn),
+    /// The same call was answered before.
+    Answered(Box<HandleChatResult>),
+}
+
+/// A turn in the database that is not finished. Dropped, it is ended with what was
+/// said.
+pub(crate) struct KeptTurn {
+    chats: Rc<Chats>,
+    /// `None` when it has been ended.
+    handle: Option<TurnHandle>,
+    /// Keeps the database from being handed over meanwhile.
+    _writing: Writing,
+    key: Option<RequestKey>,
+    alias: String,
+    automatic_title: Option<String>,
+    said: ReplyPiece,
+    saved_ms: f64,
+}
+
+impl KeptTurn {
+    /// Stores what was asked, unless it was answered before.
+    pub(crate) fn begin(
+        chats: &Rc<Chats>,
+        target: Target<'_>,
+        prepared: &PreparedTurn,
+        key: Option<&RequestKey>,
+        cancel: &CancelToken,
+        now_ms: f64,
+    ) -> Result<Beginning, RuntimeError> {
+        let writing = chats.begin_writing(cancel);
+        let request = prepared.request();
+        let begun = chats.with(|store| {
+            store.begin_turn(&NewTurn {
+                target,
+                system: prepared.system_prompt(),
+                messages: &[NewMessage {
+                    role: Role::User,
+                    content: prepared.user_text(),
+                }],
+                model: &request.model,
+                sanitized: request.sanitize,
+                idempotency_key: key.map(|key| key.key.as_str()),
+            })
+        })?;
+        match begun {
+            Begun::Started(handle) => Ok(Beginning::Started(Self {
+                chats: Rc::clone(chats),
+                handle: Some(handle),
+                _writing: writing,
+                key: key.cloned(),
+                alias: request.model.clone(),
+                automatic_title: prepared.automatic_title(),
+                said: ReplyPiece::default(),
+                saved_ms: now_ms,
+            })),
+            Begun::Replay { reply, .. } => {
+                let result = read_reply(&reply, key)?;
+                Ok(Beginning::Answered(Box::new(result)))
+            }
+            // This process waits for its own calls: it is one that could not be ended.
+            Begun::InFlight { .. } => Err(StoreError::Busy.into()),
+        }
+    }
+
+    /// Takes in more of the reply, and saves it now and then. A save that fails costs
+    /// nothing that finishing doesn't bring back.
+    pub(crate) fn take_in(&mut self, piece: &ReplyPiece, now_ms: f64) {
+        self.said.text.push_str(&piece.text);
+        self.said.reasoning.push_str(&piece.reasoning);
+        let Some(handle) = &self.handle else {
+            return;
+        };
+        if now_ms - self.saved_ms < SAVE_INTERVAL_MS {
+            return;
+        }
+        self.saved_ms = now_ms;
+        let said = &self.said;
+        let reasoning = Some(said.reasoning.as_str()).filter(|text| !text.is_empty());
+        let _ = self
+            .chats
+            .with(|store| store.save_partial(handle, &said.text, reasoning));
+    }
+
+    /// Stores the turn with what is known of it, and completes the result by where
+    /// it stands. A cancelled turn in which nothing was said is taken back.
+    pub(crate) fn finish(mut self, outcome: TurnOutcome) -> Result<HandleChatResult, RuntimeError> {
+        let mut result = outcome.result;
+        let Some(handle) = self.handle.clone() else {
+            return Ok(result);
+        };
+        let is_cut = matches!(
+            result.meta.finish_reason,
+            FinishReason::Cancelled | FinishReason::Error
+        );
+        let ending = Ending {
+            key: self.key.as_ref().filter(|_| !is_cut),
+            alias: &self.alias,
+            title: outcome.title.as_deref(),
+            automatic_title: self.automatic_title.as_deref(),
+            is_cut,
+        };
+        let is_kept = !is_cut || has_text(&result);
+        let ended = self.chats.with(|store| {
+            if is_kept {
+                ending.store(store, &handle, &mut result)
+            } else {
+                store.abandon_turn(&handle)
+            }
+        });
+        match ended {
+            Ok(()) if is_kept => {}
+            // Somebody may have deleted the chat meanwhile.
+            Ok(()) | Err(RuntimeError::Store(StoreError::NotFound { .. })) => {
+                result.meta.session = None;
+                result.meta.session_log = None;
+                result.meta.target.logging_enabled = false;
+            }
+            // Dropping tries to end it with less.
+            Err(error) => return Err(error),
+        }
+        self.handle = None;
+        Ok(result)
+    }
+
+    /// Ends a turn that failed: what was said stays, a turn without a word goes.
+    pub(crate) fn fail(self, partial: Option<Box<TurnOutcome>>) -> Result<(), RuntimeError> {
+        match partial {
+            Some(outcome) => self.finish(*outcome).map(drop),
+            // Dropping does the rest.
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for KeptTurn {
+    fn drop(&mut self) {
+        let Some(handle) = self.handle.take() else {
+            return;
+        };
+        let said = &self.said;
+        let reasoning = Some(said.reasoning.as_str()).filter(|text| !text.is_empty());
+        let finished = FinishedTurn {
+            content: &said.text,
+            reasoning,
+            partial: true,
+            ..FinishedTurn::default()
+        };
+        // Where all of it fails, the next start finds the turn interrupted.
+        let _ = self.chats.with(|store| {
+            if !said.is_empty() && store.finish_turn(&handle, &finished).is_ok() {
+                return Ok(());
+            }
+            // Without a word, or without room for any.
+            store.abandon_turn(&handle)
+        });
+    }
+}
+
+/// How a turn ends, beside its result.
+struct Ending<'a> {
+    key: Option<&'a RequestKey>,
+    alias: &'a str,
+    /// The title that the model gave.
+    title: Option<&'a str>,
+    /// One for a chat that has none.
+    automatic_title: Option<&'a str>,
+    is_cut: bool,
+}
+
+impl Ending<'_> {
+    /// The result that is kept for a repeated key names the chat, so what the chat
+    /// will be is worked out before it is stored.
+    fn store(
+        &self,
+        store: &mut Store,
+        handle: &TurnHandle,
+        result: &mut HandleChatResult,
+    ) -> Result<(), StoreError> {
+        let before = store.session(handle.session())?;
+        let new_title = self
+            .title
+            .or(self.automatic_title.filter(|_| before.title.is_none()))
+            .filter(|_| before.title_kind != TitleKind::Custom);
+        complete(result, &before, new_title);
+        let reply = self.key.map(|key| written_reply(key, result));
+        let message = &result.message;
+        let model = &result.meta.route.model;
+        let after = store.finish_turn(
+            handle,
+            &FinishedTurn {
+                content: &message.content,
+                reasoning: message.reasoning.as_deref(),
+                model: Some(model.as_str()).filter(|model| *model != self.alias),
+                partial: self.is_cut,
+                automatic_title: new_title,
+                reply: reply.as_deref(),
+                telemetry: Some(telemetry(result)),
+            },
+        )?;
+        debug_assert_eq!(
+            result.meta.session,
+            Some(SessionMeta {
+                id: after.id.to_string(),
+                title: after.title,
+                turn: after.turns,
+            })
+        );
+        Ok(())
+    }
+}
+
+/// Tells in the result which chat it belongs to.
+fn complete(result: &mut HandleChatResult, before: &SessionInfo, new_title: Option<&str>) {
+    let meta = &mut result.meta;
+    meta.session = Some(SessionMeta {
+        id: before.id.to_string(),
+        title: new_title
+            .map(str::to_owned)
+            .or_else(|| before.title.clone()),
+        turn: before.turns + 1,
+    });
+    meta.session_log = Some(before.path.clone());
+}
+
+fn has_text(result: &HandleChatResult) -> bool {
+    !result.message.content.is_empty() || result.message.reasoning.is_some()
+}
+
+/// The facts of `meta` that are kept.
+fn telemetry(result: &HandleChatResult) -> TurnTelemetry {
+    let meta = &result.meta;
+    let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
+    let (usage, timings) = (meta.usage, meta.timings);
+    TurnTelemetry {
+        alias: meta.route.alias.clone(),
+        backend: meta.route.backend.clone(),
+        model: meta.route.model.clone(),
+        lane: meta.lane.as_ref().map(|lane| word(json!(lane.kind))),
+        left_device: meta.route.left_device,
+        fallbacks: u32::try_from(meta.route.fallback_from.len()).unwrap_or(u32::MAX),
+        prompt_tokens: Some(usage.prompt_tokens),
+        cached_tokens: Some(usage.cached_tokens),
+        completion_tokens: Some(usage.completion_tokens),
+        queued_ms: Some(timings.queued_ms),
+        load_ms: Some(timings.load_ms),
+        prefill_ms: Some(timings.prefill_ms),
+        decode_ms: Some(timings.decode_ms),
+        // 0 stands for none.
+        first_token_ms: Some(timings.first_token_ms).filter(|ms| *ms > 0.0),
+        finish_reason: word(json!(meta.finish_reason)),
+        score: meta.score.map(f64::from),
+    }
+}
+
+/// What is kept under a key: the result, and what it was the answer to.
+fn written_reply(key: &RequestKey, result: &HandleChatResult) -> String {
+    json!({ "request": key.fingerprint, "result": result }).to_string()
+}
+
+fn read_reply(reply: &str, key: Option<&RequestKey>) -> Result<HandleChatResult, RuntimeError> {
+    let unreadable = |detail: String| StoreError::Corrupt { detail };
+    let mut reply: Value =
+        serde_json::from_str(reply).map_err(|error| unreadable(error.to_string()))?;
+    if let Some(key) = key
+        && reply["request"] != key.fingerprint
+    {
+        return Err(key.reused().into());
+    }
+    let result = serde_json::from_value(reply["result"].take());
+    Ok(result.map_err(|error| unreadable(error.to_string()))?)
+}
