@@ -1,54 +1,45 @@
 /**
- * A chat as an interface shows it: messages, the reply that is being made, the
- * models, and what went wrong. Immutable snapshots with a `subscribe`, for any
- * framework; it draws nothing.
+ * A chat as an interface shows it: messages, the reply that is being made, the kept
+ * chat that they belong to, the models, and what went wrong. Immutable snapshots with
+ * a `subscribe`, for any framework; it draws nothing.
  */
 
+import { fromTurns, heard, isSpoken, newMessage, requestMessages, unkept } from "./chat-message.js";
+import type { ChatMessage, NoteMessage, SpokenMessage } from "./chat-message.js";
 import { NoxClient } from "./client.js";
 import type { NoxOptions, NoxState } from "./client.js";
 import { NoxError } from "./errors.js";
 import type {
-  ChatMeta,
   ChatProgress,
+  ChatsInfo,
+  CommandEffect,
+  ConfigResult,
   HandleChatParams,
+  HandleChatResult,
   ModelInfo,
-  Progress,
-  RequestMessage,
+  PersonaResult,
+  SessionInfo,
+  SessionsGetResult,
+  Settings,
 } from "./generated/protocol.js";
+import { DEFAULT_MODEL, ModelChoice } from "./model-choice.js";
+import type { ModelsSnapshot } from "./model-choice.js";
 import type { Subscription } from "./transport.js";
-
-/** How a message came to its end, or that it has not. */
-export type MessageStatus = "waiting" | "streaming" | "done" | "stopped" | "interrupted" | "failed";
-
-/** One message of the chat. */
-export interface ChatMessage {
-  /** Unique in the chat. */
-  readonly id: number;
-  readonly role: "user" | "assistant";
-  readonly text: string;
-  /** What the model thought aloud, where it does so. */
-  readonly reasoning: string;
-  readonly status: MessageStatus;
-  /** How the reply came about; once it is complete. */
-  readonly meta: ChatMeta | null;
-}
-
-/** A file on its way into storage, or a model on its way into memory. */
-export interface Transfer {
-  readonly kind: "import" | "load";
-  /** The file's name, or the model's. */
-  readonly name: string;
-  readonly progress: Progress | null;
-}
 
 /** What went wrong, and where. */
 export interface Failure {
-  readonly during: "reply" | "import" | "load" | "remove" | "start" | "idle";
+  readonly during: "reply" | "import" | "load" | "remove" | "start" | "idle" | "open" | "settings" | "take-over";
   readonly error: NoxError;
 }
 
+/** The kept chat that is shown. */
+export interface CurrentSession {
+  readonly id: string;
+  readonly title: string | null;
+}
+
 /** Everything that there is to draw. */
-export interface ChatSnapshot {
+export interface ChatSnapshot extends ModelsSnapshot {
   /** What the runtime is doing as a whole. */
   readonly state: NoxState;
   readonly isReady: boolean;
@@ -57,33 +48,48 @@ export interface ChatSnapshot {
   readonly isGenerating: boolean;
   /** What the reply waits for, until its first delta. */
   readonly progress: ChatProgress | null;
-  /** The models on this device; empty until the runtime is ready. */
-  readonly models: readonly ModelInfo[];
-  /** Id of the model that answers next. */
-  readonly model: string;
-  readonly transfer: Transfer | null;
-  /** Share of the transfer that is done, 0 to 1; `null` without one, or when its size is not known. */
-  readonly downloadProgress: number | null;
+  /** What the assistant calls itself. */
+  readonly assistantName: string;
+  /** Whether chats can be read and kept; `null` until the runtime is ready. */
+  readonly chats: ChatsInfo | null;
+  /** Whether the next message is kept. */
+  readonly isKept: boolean;
+  /** The kept chat that goes on; `null` for one that is new, or not kept. */
+  readonly session: CurrentSession | null;
+  /** Whether that chat has messages before those that are here. */
+  readonly hasEarlier: boolean;
+  /** What the user has set. */
+  readonly settings: Settings;
+  /** Counts what may have changed the list of chats. */
+  readonly changes: number;
   readonly error: Failure | null;
 }
 
 export interface ChatStoreOptions extends NoxOptions {
   /** Talk to this one instead of starting one; it is not closed either. */
   nox?: NoxClient;
-  /** Id of the model to begin with. Default: the built-in one. */
+  /** The model to begin with. Default: the one in the settings, else the built-in one. */
   model?: string;
+  /** Id of a kept chat to begin with; where it is gone, a new one begins. */
+  session?: string;
+  /** Whether chats are kept. Default: as the settings say. */
+  keep?: boolean;
   /**
    * Sent with every message, e.g. a temperature; may depend on the model that answers
-   * (`null` while nothing is known of it). Default: the runtime's defaults.
+   * (`null` while nothing is known of it) and on the settings, over which it goes.
+   * Default: what the user has set, else the runtime's defaults.
    */
-  params?: ChatParams | ((model: ModelInfo | null) => ChatParams);
+  params?: ChatParams | ((model: ModelInfo | null, settings: Settings) => ChatParams);
 }
 
 /** What of a call's params the store leaves to its owner. */
-export type ChatParams = Partial<Omit<HandleChatParams, "messages" | "model" | "stream">>;
+export type ChatParams = Partial<
+  Omit<HandleChatParams, "messages" | "model" | "stream" | "session" | "idempotency_key">
+>;
 
-/** The alias that always names a model that is there. */
-const DEFAULT_MODEL = "nox";
+const DEFAULT_NAME = "Nox";
+/** Turns of a kept chat that are read at once. */
+const PAGE_TURNS = 100;
 /** Survives the moment between two subscribers, e.g. a remount in development. */
 const CLOSE_AFTER_MS = 1_000;
 
@@ -91,15 +97,33 @@ export class ChatStore {
   readonly #options: ChatStoreOptions;
   readonly #listeners = new Set<() => void>();
   #nox: NoxClient | null = null;
-  #subscription: Subscription | null = null;
+  #subscriptions: Subscription[] = [];
   #closeTimer: ReturnType<typeof setTimeout> | null = null;
   #reply: AbortController | null = null;
-  #transfer: AbortController | null = null;
+  readonly #models: ModelChoice;
   #lastMessageId = 0;
+  /** Settles when all that the database has to say was read, or it was found that it can't be asked. */
+  #prepared: Promise<void> = Promise.resolve();
+  /** Whether the chat has to be read anew, as soon as that is possible. */
+  #mustRead: boolean;
+  /** What is being opened; another one takes its place. */
+  #opening: object | null = null;
+  /** The last request for a reply. */
+  #attempt: HandleChatParams | null = null;
+  /** When the first message of a chat was sent whose id is not known yet. */
+  #askedAt: number | null = null;
   #snapshot: ChatSnapshot;
 
   constructor(options: ChatStoreOptions = {}) {
     this.#options = options;
+    this.#models = new ModelChoice({
+      nox: () => this.#open(),
+      snapshot: () => this.#snapshot,
+      update: (change) => this.#update(change),
+      fail: (during, error) => this.#fail(during, error),
+      remember: (model) => this.#rememberModel(model),
+    });
+    this.#mustRead = options.session !== undefined;
     this.#snapshot = {
       state: { kind: "starting", build: null },
       isReady: false,
@@ -108,6 +132,14 @@ export class ChatStore {
       progress: null,
       models: [],
       model: options.model ?? DEFAULT_MODEL,
+      aliases: [],
+      assistantName: DEFAULT_NAME,
+      chats: null,
+      isKept: false,
+      session: options.session === undefined ? null : { id: options.session, title: null },
+      hasEarlier: false,
+      settings: {},
+      changes: 0,
       transfer: null,
       downloadProgress: null,
       error: null,
@@ -136,28 +168,124 @@ export class ChatStore {
   readonly sendMessage = (text: string): void => {
     const trimmed = text.trim();
     if (trimmed === "" || this.#snapshot.isGenerating) return;
-    this.#update({ messages: [...this.#snapshot.messages, this.#newMessage("user", trimmed, "done")] });
-    void this.#generate();
+    const message = newMessage(this.#nextId(), "user", trimmed, "done");
+    this.#update({ messages: [...this.#snapshot.messages, message] });
+    void this.#generate(message);
   };
 
   /** Asks again for the last message's reply, in place of what came of it. */
   readonly retry = (): void => {
     if (this.#snapshot.isGenerating) return;
-    const lastUser = this.#snapshot.messages.findLastIndex(({ role }) => role === "user");
-    if (lastUser < 0) return;
-    this.#update({ messages: this.#snapshot.messages.slice(0, lastUser + 1) });
-    void this.#generate();
+    const { messages } = this.#snapshot;
+    const last = messages.findLast((message): message is SpokenMessage => message.role === "user");
+    if (!last) return;
+    const reply = messages.slice(messages.indexOf(last) + 1).find(isSpoken);
+    const params = this.#attempt;
+    // Of what became of a reply that was interrupted, the database knows more than this
+    // store. Asked for in the very same words it is given again, or made in its place.
+    const isSame = reply?.status === "interrupted" && params?.idempotency_key === last.key;
+    const again = isSame && params.model === this.#snapshot.model ? params : null;
+    const asked = again ? last : newMessage(last.id, "user", last.text, "done");
+    this.#update({ messages: [...messages.slice(0, messages.indexOf(last)), asked] });
+    void this.#generate(asked, again);
   };
 
   /** Ends the reply that is being made; what was said stays. */
   readonly stop = (): void => this.#reply?.abort();
 
-  /** A new chat. */
+  /** A new chat; the one before stays where it is kept. */
   readonly reset = (): void => {
-    this.#reply?.abort();
-    this.#reply = null;
-    this.#update({ messages: [], isGenerating: false, progress: null, error: null });
+    this.#opening = null;
+    this.#mustRead = false;
+    this.#askedAt = null;
+    this.#dropReply();
+    this.#update({ messages: [], session: null, hasEarlier: false, error: null });
   };
+
+  /** Goes on with a kept chat; a reply that is being made ends. */
+  readonly openSession = async (id: string): Promise<void> => {
+    const opening = (this.#opening = {});
+    try {
+      const stored = await this.#open().sessions.get(id, { limit: PAGE_TURNS });
+      if (this.#opening !== opening) return;
+      this.#dropReply();
+      this.#show(stored, []);
+      this.#update({ error: null });
+    } catch (error) {
+      if (this.#opening === opening) this.#fail("open", error);
+    }
+  };
+
+  /** Reads the turns before those that are here. */
+  readonly loadEarlier = async (): Promise<void> => {
+    const { session, hasEarlier, messages } = this.#snapshot;
+    const first = messages.find((message) => isSpoken(message) && message.turn !== null);
+    if (!session || !hasEarlier || !first || !isSpoken(first) || first.turn === null) return;
+    try {
+      const options = { before_turn: first.turn, limit: PAGE_TURNS };
+      const earlier = await this.#open().sessions.get(session.id, options);
+      // Read twice at once, or meanwhile another chat: what is here now has the say.
+      if (!this.#snapshot.messages.includes(first) || this.#snapshot.messages[0] !== messages[0]) return;
+      const turns = fromTurns(earlier.turns, this.#nextId);
+      this.#update({ messages: [...turns, ...this.#snapshot.messages], hasEarlier: earlier.has_earlier });
+    } catch (error) {
+      this.#fail("open", error);
+    }
+  };
+
+  /**
+   * Carries out a line that begins with a slash and shows the answer as a note. What
+   * concerns this chat, the settings and the list is done here; the effect is given
+   * back for what only the host can do: save a file, leave.
+   */
+  readonly runCommand = async (line: string): Promise<CommandEffect | null> => {
+    const command = line.trim();
+    const note: NoteMessage = { id: this.#nextId(), role: "note", command, text: "", isError: false };
+    this.#putNote(note);
+    try {
+      const session = this.#snapshot.session?.id ?? null;
+      const { text, is_error: isError, effect = null } = await this.#open().commands.run(command, { session });
+      if (effect) await this.#carryOut(effect);
+      this.#putNote({ ...note, text: text.trimEnd(), isError });
+      return effect;
+    } catch (error) {
+      this.#putNote({ ...note, text: NoxError.from(error).message, isError: true });
+      return null;
+    }
+  };
+
+  /** Reads settings and persona anew, after they were changed past this store. */
+  readonly reloadPreferences = async (): Promise<void> => {
+    const nox = this.#open();
+    const [config, persona] = await Promise.all([nox.config.get(), nox.persona.get()]);
+    this.#takeConfig(config);
+    this.#update({ assistantName: nameOf(persona) });
+  };
+
+  /** Takes the chats over from another tab. */
+  readonly takeOver = async (): Promise<void> => {
+    try {
+      this.#onChats((await this.#open().storage.takeOver()).chats);
+      await this.#prepared;
+    } catch (error) {
+      this.#fail("take-over", error);
+    }
+  };
+
+  /** A kept chat was changed by someone else, e.g. renamed in a list. */
+  readonly sessionChanged = ({ id, title }: SessionInfo): void => {
+    if (this.#snapshot.session?.id === id) this.#update({ session: { id, title } });
+    this.#listChanged();
+  };
+
+  /** A kept chat was deleted; where it is this one, a new one begins. */
+  readonly sessionRemoved = (id: string): void => {
+    if (this.#snapshot.session?.id === id) this.reset();
+    this.#listChanged();
+  };
+
+  /** Much may have changed in the list of chats, e.g. by an import. */
+  readonly sessionsChanged = (): void => this.#listChanged();
 
   readonly dismissError = (): void => this.#update({ error: null });
 
@@ -167,38 +295,17 @@ export class ChatStore {
     this.#open().restart();
   };
 
-  /** Lets another model answer from now on, and brings it into memory. */
-  readonly selectModel = async (id: string): Promise<void> => {
-    const before = this.#snapshot.model;
-    if (id === before || this.#snapshot.transfer) return;
-    this.#update({ model: id });
-    const name = this.#snapshot.models.find((model) => model.id === id)?.name ?? id;
-    const isLoaded = await this.#during("load", name, (options) => this.#open().models.load(id, options));
-    if (!isLoaded) this.#update({ model: before });
-    await this.#refreshModels();
-  };
+  /** Lets another model or alias answer from now on; a model is brought into memory. */
+  readonly selectModel = (id: string): Promise<void> => this.#models.select(id);
 
   /** Takes a GGUF file into storage and lets it answer. */
-  readonly importModel = async (file: File): Promise<void> => {
-    if (this.#snapshot.transfer) return;
-    const result = await this.#during("import", file.name, (options) => this.#open().models.import(file, options));
-    await this.#refreshModels();
-    if (result) await this.selectModel(result.model.id);
-  };
+  readonly importModel = (file: File): Promise<void> => this.#models.import(file);
 
   /** Ends an import; nothing of it stays. */
-  readonly cancelTransfer = (): void => this.#transfer?.abort();
+  readonly cancelTransfer = (): void => this.#models.cancel();
 
   /** Deletes a model from storage. */
-  readonly removeModel = async (id: string): Promise<void> => {
-    try {
-      await this.#open().models.remove(id);
-      if (this.#snapshot.model === id) this.#update({ model: this.#defaultModel() });
-    } catch (error) {
-      this.#fail("remove", error);
-    }
-    await this.#refreshModels();
-  };
+  readonly removeModel = (id: string): Promise<void> => this.#models.remove(id);
 
   #open(): NoxClient {
     if (this.#closeTimer !== null) clearTimeout(this.#closeTimer);
@@ -206,13 +313,17 @@ export class ChatStore {
     if (this.#nox) return this.#nox;
     const nox = this.#options.nox ?? new NoxClient(this.#options);
     this.#nox = nox;
-    this.#subscription = nox.onStateChange((state) => this.#onState(state));
+    this.#subscriptions = [
+      nox.onChatsChange((chats) => this.#onChats(chats)),
+      nox.onStateChange((state) => this.#onState(state)),
+    ];
+    if (nox.chats) this.#onChats(nox.chats);
     this.#onState(nox.state);
     return nox;
   }
 
   #close(): void {
-    this.#subscription?.remove();
+    for (const subscription of this.#subscriptions.splice(0)) subscription.remove();
     if (this.#nox !== this.#options.nox) this.#nox?.close();
     this.#nox = null;
   }
@@ -220,8 +331,8 @@ export class ChatStore {
   #onState(state: NoxState): void {
     this.#update({ state, isReady: state.kind === "ready" });
     if (state.kind === "ready") {
-      this.#takeModels(state.hello.models);
-      void this.#refreshModels();
+      this.#models.take(state.hello.models);
+      void this.#models.refresh();
     } else if (state.kind === "failed") {
       this.#fail("start", state.error);
     } else if (state.kind === "restarting" && !this.#snapshot.isGenerating && !this.#snapshot.transfer) {
@@ -231,18 +342,77 @@ export class ChatStore {
     }
   }
 
-  async #generate(): Promise<void> {
+  #onChats(chats: ChatsInfo): void {
+    this.#update({ chats });
+    if (isUsable(chats)) this.#prepared = this.#prepare();
+    // Whoever has them now may go on with this very chat.
+    else this.#mustRead = this.#snapshot.session !== null;
+  }
+
+  /** Reads what the database has to say, once it can be asked. What fails comes again with the next change. */
+  async #prepare(): Promise<void> {
+    await Promise.allSettled([this.reloadPreferences(), this.#findSession()]);
+    this.#listChanged();
+  }
+
+  /** Makes sure that the chat that is shown is the one in the database. */
+  async #findSession(): Promise<void> {
+    const nox = this.#open();
+    const { session } = this.#snapshot;
+    if (!session) return this.#findInterrupted(nox);
+    try {
+      const stored = await nox.sessions.get(session.id, { limit: this.#mustRead ? PAGE_TURNS : 1 });
+      if (this.#snapshot.session?.id !== session.id || !this.#mustRead) return;
+      this.#mustRead = false;
+      this.#show(stored, unkept(this.#snapshot.messages));
+    } catch (error) {
+      // Deleted meanwhile, or the database is another one: what is here begins a new chat.
+      if (NoxError.from(error).kind === "invalid_request") this.#detach();
+    }
+  }
+
+  /** The runtime died before it could say which chat the first message had begun. */
+  async #findInterrupted(nox: NoxClient): Promise<void> {
+    const askedAt = this.#askedAt;
+    if (askedAt === null) return;
+    const [newest] = (await nox.sessions.list({ limit: 1 })).sessions;
+    if (this.#askedAt !== askedAt || !newest || newest.created_ms < askedAt) return;
+    this.#askedAt = null;
+    this.#update({ session: { id: newest.id, title: newest.title } });
+  }
+
+  #detach(): void {
+    const messages = this.#snapshot.messages.map((message) => (isSpoken(message) ? { ...message, turn: null } : message));
+    this.#mustRead = false;
+    this.#update({ session: null, hasEarlier: false, messages });
+  }
+
+  #show({ session, turns, has_earlier }: SessionsGetResult, rest: readonly ChatMessage[]): void {
+    this.#askedAt = null;
+    this.#update({
+      session: { id: session.id, title: session.title },
+      messages: [...fromTurns(turns, this.#nextId), ...rest],
+      hasEarlier: has_earlier,
+    });
+  }
+
+  async #generate(asked: SpokenMessage, again: HandleChatParams | null = null): Promise<void> {
     const abort = new AbortController();
-    const messages = history(this.#snapshot.messages);
-    const reply = this.#newMessage("assistant", "", "waiting");
+    const reply = newMessage(this.#nextId(), "assistant", "", "waiting");
     this.#reply = abort;
     this.#update({ messages: [...this.#snapshot.messages, reply], isGenerating: true, progress: null, error: null });
     const isCurrent = (): boolean => this.#reply === abort;
-    const call = this.#open().chat(
-      { session: null, ...this.#params(), messages, model: this.#snapshot.model },
-      { signal: abort.signal, onProgress: (progress) => isCurrent() && this.#update({ progress }) },
-    );
     try {
+      const nox = this.#open();
+      await nox.ready(abort.signal);
+      await this.#prepared;
+      abort.signal.throwIfAborted();
+      const params = again ?? this.#paramsFor(asked);
+      this.#attempt = params;
+      const call = nox.chat(params, {
+        signal: abort.signal,
+        onProgress: (progress) => isCurrent() && this.#update({ progress }),
+      });
       for await (const { text, reasoning = "" } of call) {
         if (!isCurrent()) return;
         this.#amend(reply.id, (message) => ({
@@ -251,25 +421,49 @@ export class ChatStore {
           reasoning: message.reasoning + reasoning,
         }));
       }
-      const { message, meta } = await call.result;
-      if (!isCurrent()) return;
-      const status =
-        meta.finish_reason === "cancelled" ? "stopped" : meta.finish_reason === "error" ? "failed" : "done";
-      this.#amend(reply.id, () => ({ status, meta, text: message.content, reasoning: message.reasoning ?? "" }));
+      const result = await call.result;
+      if (isCurrent()) this.#replyDone(asked.id, reply.id, result);
     } catch (error) {
-      if (isCurrent()) this.#replyFailed(reply.id, NoxError.from(error));
+      if (isCurrent()) this.#replyFailed(reply.id, abort.signal.aborted ? cancelled() : NoxError.from(error));
     } finally {
       if (isCurrent()) {
         this.#reply = null;
         this.#update({ isGenerating: false, progress: null });
       }
+      this.#listChanged();
     }
   }
 
-  #params(): ChatParams {
+  /** What is sent for a message: it alone where the database has all before it, else the whole conversation. */
+  #paramsFor(asked: SpokenMessage): HandleChatParams {
+    const { messages, model, session, isKept } = this.#snapshot;
+    const conversation = heard(messages.slice(0, messages.findIndex(({ id }) => id === asked.id) + 1));
+    const params = { ...this.#ownParams(), model };
+    if (!isKept) return { ...params, session: null, messages: requestMessages(conversation) };
+    const isInDatabase = conversation.every(({ id, turn }) => id === asked.id || turn !== null);
+    if (!session) this.#askedAt = Date.now();
+    return {
+      ...params,
+      ...(session && { session: session.id }),
+      idempotency_key: asked.key,
+      messages: requestMessages(isInDatabase ? [asked] : conversation),
+    };
+  }
+
+  #ownParams(): ChatParams {
     const { params = {} } = this.#options;
-    const { models, model } = this.#snapshot;
-    return typeof params === "function" ? params(models.find(({ id }) => id === model) ?? null) : params;
+    const { models, model, settings } = this.#snapshot;
+    return typeof params === "function" ? params(models.find(({ id }) => id === model) ?? null, settings) : params;
+  }
+
+  #replyDone(askedId: number, replyId: number, { message, meta }: HandleChatResult): void {
+    const status = meta.finish_reason === "cancelled" ? "stopped" : meta.finish_reason === "error" ? "failed" : "done";
+    const turn = meta.session?.turn ?? null;
+    this.#amend(askedId, () => ({ turn }));
+    this.#amend(replyId, () => ({ status, meta, turn, text: message.content, reasoning: message.reasoning ?? "" }));
+    if (!meta.session) return;
+    this.#askedAt = null;
+    this.#update({ session: { id: meta.session.id, title: meta.session.title } });
   }
 
   #replyFailed(id: number, error: NoxError): void {
@@ -280,80 +474,94 @@ export class ChatStore {
     if (!isStopped) this.#fail("reply", error);
   }
 
-  /** Runs one transfer with its progress; `null` when it failed or was cancelled. */
-  async #during<T>(
-    kind: Transfer["kind"],
-    name: string,
-    run: (options: { signal: AbortSignal; onProgress: (progress: Progress) => void }) => Promise<T>,
-  ): Promise<T | null> {
-    const abort = new AbortController();
-    this.#transfer = abort;
-    this.#update({ error: null });
-    this.#setTransfer({ kind, name, progress: null });
-    try {
-      const onProgress = (progress: Progress): void => this.#setTransfer({ kind, name, progress });
-      return await run({ signal: abort.signal, onProgress });
-    } catch (error) {
-      if (NoxError.from(error).kind !== "cancelled") this.#fail(kind, error);
-      return null;
-    } finally {
-      this.#transfer = null;
-      this.#setTransfer(null);
-    }
-  }
-
-  #setTransfer(transfer: Transfer | null): void {
-    const { done = 0, total = 0 } = transfer?.progress ?? {};
-    this.#update({ transfer, downloadProgress: total > 0 ? Math.min(1, done / total) : null });
-  }
-
-  async #refreshModels(): Promise<void> {
-    try {
-      this.#takeModels(await this.#open().models.list());
-    } catch {
-      // What was known before is still the best guess; a dead runtime tells so itself.
-    }
-  }
-
-  #takeModels(models: readonly ModelInfo[]): void {
-    this.#update({ models });
-    const { model } = this.#snapshot;
-    if (models.length > 0 && !models.some(({ id }) => id === model)) this.#update({ model: this.#defaultModel() });
-  }
-
-  #defaultModel(): string {
-    return this.#snapshot.models.find(({ builtin }) => builtin)?.id ?? DEFAULT_MODEL;
-  }
-
   #fail(during: Failure["during"], error: unknown): void {
     this.#update({ error: { during, error: NoxError.from(error) } });
   }
 
-  #newMessage(role: ChatMessage["role"], text: string, status: MessageStatus): ChatMessage {
-    this.#lastMessageId += 1;
-    return { id: this.#lastMessageId, role, text, reasoning: "", status, meta: null };
-  }
+  readonly #nextId = (): number => (this.#lastMessageId += 1);
 
-  #amend(id: number, change: (message: ChatMessage) => Partial<ChatMessage>): void {
+  #amend(id: number, change: (message: SpokenMessage) => Partial<SpokenMessage>): void {
     const messages = this.#snapshot.messages.map((message) =>
-      message.id === id ? { ...message, ...change(message) } : message,
+      message.id === id && isSpoken(message) ? { ...message, ...change(message) } : message,
     );
     this.#update({ messages });
   }
 
+  /** Shows a note, in its place where it is shown already. */
+  #putNote(note: NoteMessage): void {
+    const { messages } = this.#snapshot;
+    const isShown = messages.some(({ id }) => id === note.id);
+    this.#update({
+      messages: isShown ? messages.map((message) => (message.id === note.id ? note : message)) : [...messages, note],
+    });
+  }
+
+  async #carryOut(effect: CommandEffect): Promise<void> {
+    switch (effect.kind) {
+      case "reset":
+        return this.reset();
+      case "exit":
+        return this.reset();
+      case "open_session":
+        return this.openSession(effect.session.id);
+      case "sessions_changed":
+        return effect.session ? this.sessionChanged(effect.session) : this.#listChanged();
+      case "user_changed":
+        return this.#listChanged();
+      case "settings_changed":
+      case "persona_changed":
+        return this.reloadPreferences();
+      case "file":
+        return;
+    }
+  }
+
+  #takeConfig({ settings, aliases, is_runtime_custom }: ConfigResult): void {
+    const { model: before } = this.#snapshot.settings;
+    this.#update({ settings, aliases: is_runtime_custom ? aliases : [] });
+    // What is only read again must not undo a choice that is on its way into the settings.
+    if (settings.model !== before) this.#update({ model: settings.model ?? DEFAULT_MODEL });
+    this.#models.take(this.#snapshot.models);
+  }
+
+  /** Has the choice of a model outlive this page; where that is not possible it holds for the visit. */
+  async #rememberModel(model: string | null): Promise<void> {
+    if (!isUsable(this.#snapshot.chats)) return;
+    try {
+      this.#takeConfig(await this.#open().config.set({ settings: { model } }));
+    } catch (error) {
+      this.#fail("settings", error);
+    }
+  }
+
+  #dropReply(): void {
+    this.#reply?.abort();
+    this.#reply = null;
+    this.#update({ isGenerating: false, progress: null });
+  }
+
+  #listChanged(): void {
+    this.#update({ changes: this.#snapshot.changes + 1 });
+  }
+
   #update(change: Partial<ChatSnapshot>): void {
-    this.#snapshot = { ...this.#snapshot, ...change };
+    const { chats, settings } = { ...this.#snapshot, ...change };
+    const isKept = isUsable(chats) && (this.#options.keep ?? settings.keep_chats ?? true);
+    this.#snapshot = { ...this.#snapshot, ...change, isKept };
     for (const listener of [...this.#listeners]) listener();
   }
 }
 
-/** What the model is told: turns without a reply are left out, but for the last one. */
-function history(messages: readonly ChatMessage[]): RequestMessage[] {
-  return messages
-    .filter((message, idx) => {
-      if (message.role === "assistant") return message.text !== "";
-      const reply = messages[idx + 1];
-      return reply === undefined || reply.text !== "";
-    })
-    .map(({ role, text }) => ({ role, content: text }));
+/** Whether the database answers, now or in a moment. */
+function isUsable(chats: ChatsInfo | null): boolean {
+  return chats?.state === "open" || chats?.state === "opening";
+}
+
+/** What people read: the catalogue writes the product's own name small. */
+function nameOf({ persona, builtin }: PersonaResult): string {
+  return persona.central_name === builtin.central_name ? DEFAULT_NAME : persona.central_name;
+}
+
+function cancelled(): NoxError {
+  return new NoxError("cancelled", "The reply was stopped before it began.");
 }

@@ -10,23 +10,31 @@ import { NoxError } from "./errors.js";
 import type {
   ChatDelta,
   ChatProgress,
+  ChatsInfo,
   HandleChatParams,
   HandleChatResult,
   HelloResult,
   HostInfo,
   Methods,
-  ModelInfo,
-  ModelsImportParams,
-  ModelsImportResult,
-  ModelsLoadResult,
-  ModelsRemoveResult,
-  ModelsUnloadResult,
   Progress,
   SkippedBuild,
   StatusResult,
-  StorageEstimateResult,
+  StorageChanged,
 } from "./generated/protocol.js";
 import type { HeartbeatOptions } from "./heartbeat.js";
+import { methodGroups } from "./methods.js";
+import type {
+  Commands,
+  Config,
+  MethodGroups,
+  Models,
+  ParamsOf,
+  Persona,
+  Sessions,
+  Storage,
+  Telemetry,
+  Users,
+} from "./methods.js";
 import type { Connect, Subscription } from "./transport.js";
 import { WorkerTransport } from "./worker-transport.js";
 import type { WorkerTransportOptions } from "./worker-transport.js";
@@ -73,27 +81,6 @@ export interface CallOptions<P = Progress> {
   onProgress?: ((progress: P) => void) | undefined;
 }
 
-/** The models on this device. */
-export interface Models {
-  /** The built-in one first, then by name. */
-  list(options?: CallOptions): Promise<ModelInfo[]>;
-  /**
-   * Takes a GGUF file into storage. A broken one leaves nothing behind.
-   *
-   * @param source a file of the user's, or a same-origin address.
-   */
-  import(
-    source: Blob | string | URL,
-    options?: CallOptions & Pick<ModelsImportParams, "id" | "replace">,
-  ): Promise<ModelsImportResult>;
-  /** Deletes one from storage. */
-  remove(model: string, options?: CallOptions): Promise<ModelsRemoveResult>;
-  /** Brings one into memory; a chat does so by itself. */
-  load(model: string, options?: CallOptions & { /** Tokens of context. */ nCtx?: number }): Promise<ModelsLoadResult>;
-  /** Frees its memory. */
-  unload(model: string, options?: CallOptions): Promise<ModelsUnloadResult>;
-}
-
 /**
  * Starts Nox and waits until it can be talked to.
  *
@@ -106,14 +93,23 @@ export async function createNox(options: NoxOptions = {}): Promise<NoxClient> {
 }
 
 /** A connection to Nox that outlives the death of a runtime. */
-export class NoxClient {
+export class NoxClient implements MethodGroups {
   readonly models: Models;
+  readonly sessions: Sessions;
+  readonly users: Users;
+  readonly persona: Persona;
+  readonly config: Config;
+  readonly commands: Commands;
+  readonly storage: Storage;
+  readonly telemetry: Telemetry;
 
   readonly #options: NoxOptions;
   readonly #listeners = new Set<(state: NoxState) => void>();
+  readonly #chatsListeners = new Set<(chats: ChatsInfo) => void>();
   readonly #deathTimes: number[] = [];
   #skip: SkippedBuild[] = [];
   #state: NoxState = { kind: "starting", build: null };
+  #chats: ChatsInfo | null = null;
   #connection: Connection | null = null;
   #restartTimer: ReturnType<typeof setTimeout> | null = null;
   #lastId = 0;
@@ -121,7 +117,15 @@ export class NoxClient {
   /** Starts the runtime at once; calls wait until it is ready. */
   constructor(options: NoxOptions = {}) {
     this.#options = options;
-    this.models = modelsOf(this, (method, params, callOptions) => this.#send(method, params, callOptions));
+    const groups = methodGroups((method, params, callOptions) => this.call(method, params, callOptions));
+    this.models = groups.models;
+    this.sessions = groups.sessions;
+    this.users = groups.users;
+    this.persona = groups.persona;
+    this.config = groups.config;
+    this.commands = groups.commands;
+    this.storage = groups.storage;
+    this.telemetry = groups.telemetry;
     this.#start();
   }
 
@@ -129,10 +133,24 @@ export class NoxClient {
     return this.#state;
   }
 
+  /** Whether chats can be read and kept, as last told; `null` until the runtime is ready. */
+  get chats(): ChatsInfo | null {
+    return this.#chats;
+  }
+
   /** Calls `listener` after every change of {@link state}. */
   onStateChange(listener: (state: NoxState) => void): Subscription {
     this.#listeners.add(listener);
     return { remove: () => void this.#listeners.delete(listener) };
+  }
+
+  /**
+   * Calls `listener` whenever the database of chats was opened or lost, e.g. to
+   * another tab; also with every runtime that becomes ready, before {@link state} tells.
+   */
+  onChatsChange(listener: (chats: ChatsInfo) => void): Subscription {
+    this.#chatsListeners.add(listener);
+    return { remove: () => void this.#chatsListeners.delete(listener) };
   }
 
   /**
@@ -173,10 +191,12 @@ export class NoxClient {
    */
   call<M extends CallableMethod>(
     method: M,
-    params: Methods[M]["params"],
+    params: ParamsOf<M>,
     options: CallOptions = {},
   ): Promise<Methods[M]["result"]> {
-    return this.#send(method, params, options) as Promise<Methods[M]["result"]>;
+    return this.#request(method, params, options.signal, (name, notification) => {
+      if (name === "progress") options.onProgress?.(notification as unknown as Progress);
+    }) as Promise<Methods[M]["result"]>;
   }
 
   /** Asks for a reply, streamed unless `params.stream` is false. */
@@ -199,11 +219,6 @@ export class NoxClient {
     return this.call("status", {}, options);
   }
 
-  /** Bytes used and free. */
-  storageEstimate(options?: CallOptions): Promise<StorageEstimateResult> {
-    return this.call("storage.estimate", {}, options);
-  }
-
   /** Ends the runtime, if one is running, and starts a new one; also after it failed for good. */
   restart(): void {
     this.#stop(new NoxError("runtime_restarted", "Nox was restarted, and this call was lost."));
@@ -219,6 +234,7 @@ export class NoxClient {
   }
 
   #start(): void {
+    this.#chats = null;
     this.#setState({ kind: "starting", build: null });
     const { nonce, heartbeat, connect } = this.#options;
     let starting: string | null = null;
@@ -233,12 +249,18 @@ export class NoxClient {
         this.#setState({ kind: "starting", build });
       },
       onDied: (death) => this.#died(death, starting),
+      onNotification: (method, params) => {
+        if (method === "storage.changed") this.#setChats((params as unknown as StorageChanged).chats);
+      },
     });
     this.#connection = connection;
     const host = this.#options.host ?? PACKAGE;
     connection.hello(host).then(
       (hello) => {
-        if (this.#connection === connection) this.#setState({ kind: "ready", hello });
+        if (this.#connection !== connection) return;
+        // What was told since is newer, though it may have been read first.
+        if (this.#chats === null) this.#setChats(hello.chats);
+        this.#setState({ kind: "ready", hello });
       },
       (error: NoxError) => {
         // A death is dealt with by `#died`; anything else is a refusal.
@@ -286,15 +308,14 @@ export class NoxClient {
     connection?.close(error);
   }
 
+  #setChats(chats: ChatsInfo): void {
+    this.#chats = chats;
+    for (const listener of [...this.#chatsListeners]) listener(chats);
+  }
+
   #setState(state: NoxState): void {
     this.#state = state;
     for (const listener of [...this.#listeners]) listener(state);
-  }
-
-  #send(method: string, params: object, options: CallOptions = {}): Promise<unknown> {
-    return this.#request(method, params, options.signal, (name, notification) => {
-      if (name === "progress") options.onProgress?.(notification as unknown as Progress);
-    });
   }
 
   async #request(
@@ -320,23 +341,4 @@ export class NoxClient {
 
 function cancelled(): NoxError {
   return new NoxError("cancelled", "The call was cancelled before it began.");
-}
-
-function modelsOf(
-  nox: NoxClient,
-  send: (method: string, params: object, options?: CallOptions) => Promise<unknown>,
-): Models {
-  return {
-    list: async (options) => (await nox.call("models.list", {}, options)).models,
-    import: (source, options = {}) => {
-      const { id, replace, ...rest } = options;
-      const params = { ...(id !== undefined && { id }), ...(replace !== undefined && { replace }) };
-      const from = source instanceof Blob ? { file: source } : { url: String(source) };
-      return send("models.import", { ...params, ...from }, rest) as Promise<ModelsImportResult>;
-    },
-    remove: (model, options) => nox.call("models.remove", { model }, options),
-    load: (model, { nCtx, ...rest } = {}) =>
-      nox.call("models.load", { model, ...(nCtx !== undefined && { n_ctx: nCtx }) }, rest),
-    unload: (model, options) => nox.call("models.unload", { model }, options),
-  };
 }

@@ -4,7 +4,7 @@
  */
 
 import { NoxError } from "./errors.js";
-import { parseFrame } from "./frame.js";
+import { isId, parseFrame } from "./frame.js";
 import type { Incoming, IncomingNotification, IncomingResponse } from "./frame.js";
 import { PROTOCOL_VERSIONS } from "./generated/protocol.js";
 import type { HelloParams, HelloResult, HostInfo, Id } from "./generated/protocol.js";
@@ -26,6 +26,8 @@ export interface ConnectionEvents {
   onStarting?: (build: string) => void;
   /** The runtime is gone; said once, after everything open was rejected. */
   onDied?: (death: Death) => void;
+  /** The runtime says something that belongs to no call. */
+  onNotification?: NotificationListener;
 }
 
 export interface ConnectionOptions extends ConnectionEvents {
@@ -168,9 +170,10 @@ export class Connection {
       this.#die({ reason, retryable: params["retryable"] !== false });
     } else if (method === "$/starting") {
       if (typeof params["build"] === "string") this.#options.onStarting?.(params["build"]);
+    } else if (isId(params["id"])) {
+      this.#open.get(params["id"])?.onNotification?.(method, params);
     } else {
-      const id = params["id"] as Id;
-      this.#open.get(id)?.onNotification?.(method, params);
+      this.#options.onNotification?.(method, params);
     }
   }
 

@@ -1,56 +1,24 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { ChatStore } from "../src/chat-store.js";
+import { isSpoken } from "../src/chat-message.js";
 import type { ModelInfo } from "../src/generated/protocol.js";
-import { fakeRuntimes, settle } from "./fake-runtime.js";
+import { OTHER, lastSpoken, open, say } from "./fake-chat.js";
+import { settle } from "./fake-runtime.js";
 import type { FakeRuntime, Frame } from "./fake-runtime.js";
 
-const BUILTIN: ModelInfo = {
-  id: "nox-builtin",
-  name: "Nox",
-  architecture: "llama",
-  quantization: "Q8_0",
-  parameters: 4_000_000,
-  size_bytes: 5_000_000,
-  context_length: 512,
-  builtin: true,
-  loaded: false,
-};
-const OTHER: ModelInfo = { ...BUILTIN, id: "other", name: "Other", builtin: false };
-
-function say(runtime: FakeRuntime, id: number | undefined, text: string, finish_reason = "stop"): void {
-  runtime.post({ method: "chat.delta", params: { id, seq: 0, text } });
-  runtime.result(id, { message: { role: "assistant", content: text }, meta: { finish_reason } });
-}
-
-/** A store whose runtime has two models and leaves everything else to the test. */
-async function open(onFrame: (runtime: FakeRuntime, frame: Frame) => void, options = {}) {
-  const { runtimes, connect } = fakeRuntimes((runtime, frame) => {
-    if (frame.method === "models.list") runtime.result(frame.id, { models: [BUILTIN, OTHER] });
-    onFrame(runtime, frame);
-  });
-  const store = new ChatStore({ connect, restart: { delayMs: 0 }, ...options });
-  const unsubscribe = store.subscribe(() => undefined);
-  await settle();
-  const close = (): void => {
-    unsubscribe();
-    store.nox.close();
-  };
-  return { store, runtimes, close, snapshot: store.getSnapshot };
-}
-
 describe("a chat", () => {
-  test("sends the whole conversation with every turn", async () => {
-    const { store, runtimes, snapshot, close } = await open((runtime, { method, id }) => {
+  test("that is not kept sends the whole conversation with every turn", async () => {
+    const onFrame = (runtime: FakeRuntime, { method, id }: Frame): void => {
       if (method === "handle_chat") say(runtime, id, "Hello!");
-    });
+    };
+    const { store, runtimes, snapshot, close } = await open(onFrame, { keep: false });
     store.sendMessage(" hi ");
     await settle();
     store.sendMessage("and you?");
     await settle();
     assert.deepEqual(
-      snapshot().messages.map(({ role, text, status }) => [role, text, status]),
+      snapshot().messages.filter(isSpoken).map(({ role, text, status }) => [role, text, status]),
       [
         ["user", "hi", "done"],
         ["assistant", "Hello!", "done"],
@@ -63,6 +31,7 @@ describe("a chat", () => {
       { role: "assistant", content: "Hello!" },
       { role: "user", content: "and you?" },
     ]);
+    assert.equal(runtimes[0]?.of("handle_chat")[1]?.params["session"], null);
     close();
   });
 
@@ -72,20 +41,20 @@ describe("a chat", () => {
     store.sendMessage("hi");
     await settle();
     const sent = runtimes[0]?.of("handle_chat")[0]?.params;
-    assert.deepEqual([sent?.["model"], sent?.["temperature"], sent?.["session"]], ["nox-builtin", 0, null]);
+    assert.deepEqual([sent?.["model"], sent?.["temperature"]], ["nox-builtin", 0]);
     close();
   });
 
   test("keeps what was said when it is stopped", async () => {
     const { store, snapshot, close } = await open((runtime, { method, params }) => {
-      if (method === "$/cancel") say(runtime, params["id"] as number, "half", "cancelled");
+      if (method === "$/cancel") say(runtime, params["id"] as number, "half", { finish_reason: "cancelled" });
     });
     store.sendMessage("hi");
     await settle();
     assert.equal(snapshot().isGenerating, true);
     store.stop();
     await settle();
-    const last = snapshot().messages.at(-1);
+    const last = lastSpoken(snapshot());
     assert.deepEqual(
       [last?.text, last?.status, snapshot().isGenerating, snapshot().error],
       ["half", "stopped", false, null],
@@ -104,14 +73,14 @@ describe("a chat", () => {
     runtimes[0]?.crash("boom");
     await settle();
     assert.deepEqual(
-      [snapshot().messages.at(-1)?.text, snapshot().messages.at(-1)?.status, snapshot().error?.error.kind],
+      [lastSpoken(snapshot())?.text, lastSpoken(snapshot())?.status, snapshot().error?.error.kind],
       ["ha", "interrupted", "runtime_restarted"],
     );
     store.retry();
     await store.nox.ready();
     await settle();
     assert.deepEqual(
-      snapshot().messages.map(({ text, status }) => [text, status]),
+      snapshot().messages.filter(isSpoken).map(({ text, status }) => [text, status]),
       [
         ["hi", "done"],
         ["whole", "done"],

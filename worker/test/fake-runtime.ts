@@ -1,6 +1,6 @@
 /** A runtime in the same thread, played by the test that uses it. */
 
-import type { HelloResult } from "../src/generated/protocol.js";
+import type { ChatsInfo, HelloResult } from "../src/generated/protocol.js";
 import { memoryPair } from "../src/memory-transport.js";
 import type { MemoryTransport } from "../src/memory-transport.js";
 import type { ConnectOptions, Transport } from "../src/transport.js";
@@ -16,12 +16,16 @@ export interface Frame {
 /** One run of it: remembers what came, and sends what it is told to. */
 export class FakeRuntime {
   readonly received: Frame[] = [];
+  /** Ids of the calls that were answered. */
+  readonly answered = new Set<unknown>();
   readonly #end: MemoryTransport;
 
   constructor(
     readonly instance: string,
     end: MemoryTransport,
     readonly connect: ConnectOptions,
+    /** What `hello` says of them. */
+    readonly chats: ChatsInfo,
     readonly onFrame: (runtime: FakeRuntime, frame: Frame) => void,
   ) {
     this.#end = end;
@@ -32,7 +36,8 @@ export class FakeRuntime {
     end.start();
   }
 
-  post(frame: object): void {
+  post(frame: Record<string, unknown>): void {
+    this.answered.add(frame["id"]);
     this.#end.send({ jsonrpc: "2.0", instance: this.instance, ...frame });
   }
 
@@ -52,6 +57,7 @@ export class FakeRuntime {
       instance: this.instance,
       lanes: [],
       storage: { kind: "memory" },
+      chats: this.chats,
       models: [],
     };
     this.result(id, hello);
@@ -68,7 +74,10 @@ export class FakeRuntime {
 }
 
 /** Makes a new fake runtime for every start, kept in `runtimes`. `hello` is answered by itself. */
-export function fakeRuntimes(onFrame: (runtime: FakeRuntime, frame: Frame) => void = () => undefined): {
+export function fakeRuntimes(
+  onFrame: (runtime: FakeRuntime, frame: Frame) => void = () => undefined,
+  chats: ChatsInfo = { state: "open", kind: "opfs" },
+): {
   runtimes: FakeRuntime[];
   connect: (options: ConnectOptions) => Transport;
 } {
@@ -79,7 +88,7 @@ export function fakeRuntimes(onFrame: (runtime: FakeRuntime, frame: Frame) => vo
       if (frame.method === "hello") runtime.hello(frame.id);
       onFrame(runtime, frame);
     };
-    runtimes.push(new FakeRuntime(`run-${runtimes.length + 1}`, end, options, answer));
+    runtimes.push(new FakeRuntime(`run-${runtimes.length + 1}`, end, options, chats, answer));
     return host;
   };
   return { runtimes, connect };
@@ -87,5 +96,5 @@ export function fakeRuntimes(onFrame: (runtime: FakeRuntime, frame: Frame) => vo
 
 /** Lets everything that is on its way arrive. */
 export async function settle(): Promise<void> {
-  for (let round = 0; round < 20; round += 1) await Promise.resolve();
+  for (let round = 0; round < 60; round += 1) await Promise.resolve();
 }

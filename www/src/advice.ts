@@ -13,6 +13,9 @@ const TITLES: Record<Failure["during"], string> = {
   remove: "The model could not be removed",
   start: "Nox could not be started",
   idle: "Nox stopped",
+  open: "The chat could not be read",
+  settings: "The choice could not be kept",
+  "take-over": "The chats could not be taken over",
 };
 
 /** What can be imported, for a person. */
@@ -51,7 +54,7 @@ export function noticeFor({ during, error }: Failure, isRestarting: boolean): No
 }
 
 /** `text` with a capital and a full stop, whoever wrote it. */
-function sentence(text: string): string {
+export function sentence(text: string): string {
   const trimmed = text.trim();
   const capital = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
   return capital === "" || /[.!?…]$/.test(capital) ? capital : `${capital}.`;

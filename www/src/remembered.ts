@@ -1,29 +1,22 @@
-/** What the page remembers between visits; nothing, where the browser forbids it. */
+/** What this tab remembers across a reload; nothing, where the browser forbids it. */
 
-const MODEL_KEY = "nox.model";
+const CHAT_KEY = "nox.chat";
 
-let canRemember = true;
-
-/** Id of the model that was chosen last. */
-export function rememberedModel(): string | null {
+/** Id of the chat that was shown last in this tab. */
+export function rememberedChat(): string | null {
   try {
-    return localStorage.getItem(MODEL_KEY);
+    return sessionStorage.getItem(CHAT_KEY);
   } catch {
     return null;
   }
 }
 
-/** The choice holds for this visit in any case. */
-export function rememberModel(id: string): void {
+/** `null` forgets it. */
+export function rememberChat(id: string | null): void {
   try {
-    localStorage.setItem(MODEL_KEY, id);
-    canRemember = true;
+    if (id === null) sessionStorage.removeItem(CHAT_KEY);
+    else sessionStorage.setItem(CHAT_KEY, id);
   } catch {
-    canRemember = false;
+    // The chat itself is kept; only a reload will not find it by itself.
   }
-}
-
-/** Whether the last choice was taken down. */
-export function isRemembering(): boolean {
-  return canRemember;
 }

@@ -1,41 +1,69 @@
-import type { ModelInfo, NoxClient } from "@noxics/runtime";
-import { useNox } from "@noxics/runtime/react";
-import type { ChatParams } from "@noxics/runtime/react";
+import type { ModelInfo, NoxClient, Settings } from "@noxics/runtime";
+import { useNox, useSessions } from "@noxics/runtime/react";
+import type { ChatParams, UseNox } from "@noxics/runtime/react";
 import { useEffect, useRef, useState } from "react";
 
+import { isCommand } from "../completion";
 import { keepBuild } from "../offline";
-import { rememberedModel, rememberModel } from "../remembered";
+import { rememberChat, rememberedChat } from "../remembered";
+import { exportChats, importChats, saveExported } from "../transfers";
+import { useCommands } from "../use-commands";
 import { useFileDrop } from "../use-file-drop";
+import { useMedia } from "../use-media";
 import { Banners } from "./banners";
+import type { Notice } from "./banners";
 import { Composer } from "./composer";
 import type { ComposerHandle } from "./composer";
-import { Conversation } from "./conversation";
+import { Announcement, Conversation } from "./conversation";
+import { Drawer } from "./drawer";
 import { EmptyState } from "./empty-state";
+import { FileInput } from "./file-input";
 import { Header } from "./header";
 import { ModelsDialog } from "./models-dialog";
+import { PersonaDialog } from "./persona-dialog";
+import { SettingsDialog } from "./settings-dialog";
+import { SidePanel } from "./side-panel";
 import { StatusDialog } from "./status-dialog";
 import { TransferStrip } from "./transfer-strip";
 
 /**
- * The built-in model knows a few things by heart; chance would only spoil them.
- * It is also the one that answers before the list of models has arrived.
+ * The built-in model knows a few things by heart; chance would only spoil them, unless
+ * the user wants it. It is also the one that answers before the list of models has arrived.
  */
-function paramsFor(model: ModelInfo | null): ChatParams {
-  return !model || model.builtin ? { temperature: 0 } : {};
+function paramsFor(model: ModelInfo | null, settings: Settings): ChatParams {
+  return (!model || model.builtin) && settings.temperature === undefined ? { temperature: 0 } : {};
 }
+
+type DialogName = "models" | "status" | "settings" | "persona";
+
+/** From this width on the chats have a column of their own. */
+const WIDE = "(width >= 56.25rem)";
 
 export function App({ nox }: { nox: NoxClient }) {
   const [options] = useState(() => {
-    const model = rememberedModel();
-    return { nox, params: paramsFor, ...(model && { model }) };
+    const session = rememberedChat();
+    return { nox, params: paramsFor, ...(session !== null && { session }) };
   });
   const chat = useNox(options);
+  const sessions = useSessions(chat);
+  const commands = useCommands(chat);
   const composer = useRef<ComposerHandle>(null);
-  const fileInput = useRef<HTMLInputElement>(null);
-  const [dialog, setDialog] = useState<"models" | "status" | null>(null);
+  const modelInput = useRef<HTMLInputElement>(null);
+  const chatsInput = useRef<HTMLInputElement>(null);
+  const [dialog, setDialog] = useState<DialogName | null>(null);
+  const [isDrawerOpen, setIsDrawerOpen] = useState(false);
+  const [notice, setNotice] = useState<Notice | null>(null);
+  const isWide = useMedia(WIDE);
+  useTab(chat);
 
+  const show = (name: DialogName): void => {
+    setIsDrawerOpen(false);
+    setDialog(name);
+  };
   const importFile = (file: File): void => {
     setDialog(null);
+    setIsDrawerOpen(false);
+    if (isZip(file)) return void importChats(chat, file).then(setNotice);
     if (chat.transfer) return;
     // Asked for in answer to the user's own act; models are worth keeping.
     navigator.storage?.persist?.().catch(() => undefined);
@@ -43,74 +71,121 @@ export function App({ nox }: { nox: NoxClient }) {
   };
   const isDragging = useFileDrop(importFile);
 
-  const { model, state } = chat;
-  useEffect(() => rememberModel(model), [model]);
-  const build = state.kind === "ready" ? state.hello.build.name : null;
-  useEffect(() => {
-    if (build !== null) void keepBuild(build);
-  }, [build]);
-
   const send = (text: string): void => {
-    chat.sendMessage(text);
+    if (isCommand(text)) void runCommand(chat, text).then((failure) => failure && setNotice(failure));
+    else chat.sendMessage(text);
+    composer.current?.focus();
+  };
+  const newChat = (): void => {
+    setIsDrawerOpen(false);
+    chat.reset();
     composer.current?.focus();
   };
   const closeDialog = (): void => setDialog(null);
+  const closeDrawer = (): void => setIsDrawerOpen(false);
+
+  const panel = (
+    <SidePanel
+      chat={chat}
+      sessions={sessions}
+      onOpen={(id) => {
+        setIsDrawerOpen(false);
+        void chat.openSession(id);
+        // On a touch screen the keyboard would cover what was opened.
+        if (isWide) composer.current?.focus();
+      }}
+      onNewChat={newChat}
+      onExport={(ids) => void exportChats(chat, ids).then((failure) => failure && setNotice(failure))}
+      onImport={() => chatsInput.current?.click()}
+      onPersona={() => show("persona")}
+      onSettings={() => show("settings")}
+      {...(!isWide && { onClose: closeDrawer })}
+    />
+  );
 
   return (
-    <div className="app">
+    <div className="shell">
       <a className="skip-link" href="#composer">
         Skip to the message field
       </a>
-      <Header
-        chat={chat}
-        onNewChat={() => {
-          chat.reset();
-          composer.current?.focus();
-        }}
-        onModels={() => setDialog("models")}
-        onStatus={() => setDialog("status")}
-      />
-      <Banners chat={chat} />
-      <main className="main" aria-label="Conversation">
-        {chat.messages.length === 0 ? (
-          <EmptyState
-            state={chat.state}
-            canImport={chat.transfer === null}
-            onAsk={send}
-            onImport={() => fileInput.current?.click()}
-          />
-        ) : (
-          <Conversation chat={chat} />
-        )}
-      </main>
-      <footer className="footer">
-        {chat.transfer && <TransferStrip chat={chat} transfer={chat.transfer} />}
-        <Composer ref={composer} chat={chat} onSend={send} />
-        <input
-          ref={fileInput}
-          data-testid="import-input"
-          className="visually-hidden"
-          type="file"
-          accept=".gguf"
-          tabIndex={-1}
-          aria-label="GGUF file to import"
-          onChange={({ currentTarget }) => {
-            const file = currentTarget.files?.[0];
-            // The same file may be chosen again, e.g. after it failed.
-            currentTarget.value = "";
-            if (file) importFile(file);
-          }}
+      {isWide && panel}
+      <div className="app">
+        <Header
+          chat={chat}
+          onChats={isWide ? null : () => setIsDrawerOpen(true)}
+          onNewChat={newChat}
+          onModels={() => show("models")}
+          onStatus={() => show("status")}
         />
-      </footer>
+        <Banners chat={chat} notice={notice} onNoticeRead={() => setNotice(null)} />
+        <main className="main" aria-label="Conversation">
+          {chat.messages.length > 0 ? (
+            <Conversation chat={chat} />
+          ) : (
+            <EmptyState
+              state={chat.state}
+              assistantName={chat.assistantName}
+              canImport={chat.transfer === null}
+              onAsk={send}
+              onImport={() => modelInput.current?.click()}
+            />
+          )}
+          <Announcement chat={chat} />
+        </main>
+        <footer className="footer">
+          {chat.transfer && <TransferStrip chat={chat} transfer={chat.transfer} />}
+          <Composer ref={composer} chat={chat} commands={commands} onSend={send} />
+          <FileInput ref={modelInput} testId="import-input" accept=".gguf" label="GGUF file to import" onFile={importFile} />
+          <FileInput ref={chatsInput} testId="chats-input" accept=".zip" label="Zip of chats to import" onFile={importFile} />
+        </footer>
+      </div>
+      {!isWide && isDrawerOpen && (
+        <Drawer label="Chats" onClose={closeDrawer}>
+          {panel}
+        </Drawer>
+      )}
       {dialog === "models" && (
-        <ModelsDialog chat={chat} onImport={() => fileInput.current?.click()} onClose={closeDialog} />
+        <ModelsDialog chat={chat} onImport={() => modelInput.current?.click()} onClose={closeDialog} />
       )}
       {dialog === "status" && <StatusDialog chat={chat} onClose={closeDialog} />}
+      {dialog === "settings" && <SettingsDialog chat={chat} onClose={closeDialog} />}
+      {dialog === "persona" && <PersonaDialog chat={chat} onClose={closeDialog} />}
       {isDragging && (
         <div className="drop-target" aria-hidden="true">
-          <p>{chat.transfer ? "One file at a time: another is on its way" : "Drop a GGUF file to import it"}</p>
+          <p>
+            {chat.transfer
+              ? "One file at a time: another is on its way"
+              : "Drop a GGUF file, or a zip of chats, to import it"}
+          </p>
         </div>
       )}
     </div>
   );
+}
+
+/** What the tab itself shows and remembers of the chat, and the build that it keeps. */
+function useTab({ session, state }: UseNox): void {
+  const id = session?.id ?? null;
+  useEffect(() => rememberChat(id), [id]);
+  const title = session?.title ?? null;
+  useEffect(() => {
+    document.title = title === null ? "Nox" : `${title} · Nox`;
+  }, [title]);
+  const build = state.kind === "ready" ? state.hello.build.name : null;
+  useEffect(() => {
+    if (build !== null) void keepBuild(build);
+  }, [build]);
+}
+
+/** Carries a command out, with what only a page can do; gives what has to be said of that. */
+async function runCommand(chat: UseNox, line: string): Promise<Notice | null> {
+  const effect = await chat.runCommand(line);
+  if (effect?.kind === "file") return saveExported(effect.file);
+  // Browsers let a page close only tabs that a page has opened; elsewhere a new chat has begun.
+  if (effect?.kind === "exit") window.close();
+  return null;
+}
+
+function isZip({ name, type }: File): boolean {
+  return /\.zip$/i.test(name) || type === "application/zip";
 }

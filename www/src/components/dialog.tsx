@@ -27,6 +27,8 @@ export function Dialog({ title, testId, onClose, children }: DialogProps) {
       data-testid={testId}
       aria-labelledby={titleId}
       onCancel={(event) => {
+        // A dialog inside tells of its own.
+        if (event.target !== event.currentTarget) return;
         event.preventDefault();
         onClose();
       }}

@@ -6,18 +6,19 @@ const SUGGESTIONS = ["Who are you?", "What runs where?", "What can you do?", "Wh
 
 interface EmptyStateProps {
   state: NoxState;
+  assistantName: string;
   canImport: boolean;
   onAsk: (text: string) => void;
   onImport: () => void;
 }
 
 /** What stands where the conversation will be. */
-export function EmptyState({ state, canImport, onAsk, onImport }: EmptyStateProps) {
+export function EmptyState({ state, assistantName, canImport, onAsk, onImport }: EmptyStateProps) {
   const canAsk = state.kind !== "failed" && state.kind !== "closed";
   return (
     <div className="empty">
       <Moon />
-      <h2>Hello, I’m Nox.</h2>
+      <h2>Hello, I’m {assistantName}.</h2>
       <p>
         I run on this device, in this page. What you write stays here,
         <br className="wide-only" /> and I answer without a network too.

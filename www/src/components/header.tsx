@@ -3,19 +3,33 @@ import type { UseNox } from "@noxics/runtime/react";
 
 import { formatBytes } from "../format";
 import { distinctName } from "../model-names";
-import { ModelsIcon, Moon, NewChatIcon, StatusIcon } from "./icons";
+import { ChatsIcon, ModelsIcon, Moon, NewChatIcon, StatusIcon } from "./icons";
 
 interface HeaderProps {
   chat: UseNox;
+  /** Present where the chats are in a drawer. */
+  onChats: (() => void) | null;
   onNewChat: () => void;
   onModels: () => void;
   onStatus: () => void;
 }
 
-export function Header({ chat, onNewChat, onModels, onStatus }: HeaderProps) {
+export function Header({ chat, onChats, onNewChat, onModels, onStatus }: HeaderProps) {
   return (
     <header className="header">
       <div className="header-row">
+        {onChats && (
+          <button
+            type="button"
+            className="icon-button"
+            data-testid="chats-open"
+            aria-label="Chats"
+            title="Chats"
+            onClick={onChats}
+          >
+            <ChatsIcon />
+          </button>
+        )}
         <h1 className="brand">
           <Moon />
           <span className="brand-name">Nox</span>
@@ -54,12 +68,17 @@ export function Header({ chat, onNewChat, onModels, onStatus }: HeaderProps) {
           </button>
         </div>
       </div>
+      {chat.isReady && !chat.isKept && (
+        <p className="header-note" data-testid="not-kept">
+          What is said now is not kept.
+        </p>
+      )}
     </header>
   );
 }
 
 function ModelSelect({ chat }: { chat: UseNox }) {
-  const { models, model, isGenerating, transfer } = chat;
+  const { models, aliases, model, isGenerating, transfer } = chat;
   return (
     <select
       className="model-select"
@@ -75,6 +94,13 @@ function ModelSelect({ chat }: { chat: UseNox }) {
           {describeModel(info, models)}
         </option>
       ))}
+      {aliases.length > 0 && (
+        <optgroup label="Your aliases">
+          {aliases.map((alias) => (
+            <option key={alias}>{alias}</option>
+          ))}
+        </optgroup>
+      )}
     </select>
   );
 }

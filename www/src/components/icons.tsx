@@ -50,6 +50,24 @@ export const StatusIcon = () => (
   </Icon>
 );
 
+export const ChatsIcon = () => (
+  <Icon>
+    <path d="M3.5 5.5h13M3.5 10h13M3.5 14.5h8" />
+  </Icon>
+);
+
+export const MoreIcon = () => (
+  <Icon>
+    <path d="M5 10h.1M10 10h.1M15 10h.1" strokeWidth="2.4" />
+  </Icon>
+);
+
+export const AwayIcon = () => (
+  <Icon>
+    <path d="M8 4.5H6.2A1.7 1.7 0 0 0 4.5 6.2v7.6a1.7 1.7 0 0 0 1.7 1.7h7.6a1.7 1.7 0 0 0 1.7-1.7V12M11.5 4.5h4v4M15.2 4.8 9.5 10.5" />
+  </Icon>
+);
+
 export const CloseIcon = () => (
   <Icon>
     <path d="m5.5 5.5 9 9M14.5 5.5l-9 9" />

@@ -1,15 +1,18 @@
-import type { ChatProgress, LaneKind, ModelInfo, NoxState } from "@noxics/runtime";
-import type { ChatMessage } from "@noxics/runtime/react";
+import type { ChatProgress, ModelInfo, NoxState } from "@noxics/runtime";
+import type { SpokenMessage } from "@noxics/runtime/react";
 import { memo } from "react";
 
-import { formatBytes, formatSpeed } from "../format";
-import { distinctName } from "../model-names";
-import { LockIcon } from "./icons";
+import { displayName, factsOf } from "../facts";
+import type { ReplyFacts } from "../facts";
+import { formatBytes } from "../format";
+import { AwayIcon, LockIcon } from "./icons";
 import { Markdown } from "./markdown";
 
 interface MessageProps {
-  message: ChatMessage;
+  message: SpokenMessage;
   models: readonly ModelInfo[];
+  /** What the assistant calls itself now. */
+  assistantName: string;
   /** Present while nothing of the reply has come. */
   waiting: Waiting | null;
 }
@@ -21,7 +24,7 @@ interface Waiting {
 
 /** One message; a settled one is not drawn again when others change. */
 export const Message = memo(
-  function Message({ message, models, waiting }: MessageProps) {
+  function Message({ message, models, assistantName, waiting }: MessageProps) {
     const { role, text, status } = message;
     if (role === "user") {
       return (
@@ -35,7 +38,7 @@ export const Message = memo(
     }
     return (
       <li className="message" data-role="assistant" data-status={status}>
-        <span className="visually-hidden">Nox: </span>
+        <span className="visually-hidden">{message.meta ? displayName(message.meta.target.central_name) : assistantName}: </span>
         {message.reasoning && (
           <details className="reasoning">
             <summary>Reasoning</summary>
@@ -51,65 +54,59 @@ export const Message = memo(
     );
   },
   (before, after) =>
-    before.message === after.message && before.models === after.models && !before.waiting && !after.waiting,
+    before.message === after.message &&
+    before.models === after.models &&
+    before.assistantName === after.assistantName &&
+    !before.waiting &&
+    !after.waiting,
 );
 
+const MARKS: Partial<Record<SpokenMessage["status"], string>> = {
+  interrupted: "Interrupted",
+  stopped: "Stopped",
+  failed: "No reply",
+};
+
 /** How the reply ended, where that is not as it should, and how it came about. */
-function Ending({ message, models }: { message: ChatMessage; models: readonly ModelInfo[] }) {
-  const { status, meta } = message;
-  const mark =
-    status === "interrupted"
-      ? "Interrupted"
-      : status === "stopped"
-        ? "Stopped"
-        : status === "failed"
-          ? "No reply"
-          : null;
-  const isCut = meta?.finish_reason === "length";
-  if (!mark && !meta) return null;
+function Ending({ message, models }: { message: SpokenMessage; models: readonly ModelInfo[] }) {
+  const { status, meta, telemetry, text } = message;
+  const isCut = (meta?.finish_reason ?? telemetry?.finish_reason) === "length";
+  const mark = status === "failed" && text !== "" ? "Broke off" : (MARKS[status] ?? (isCut ? "Cut at the limit" : null));
+  const facts = factsOf(message, models);
+  if (!mark && !facts) return null;
   return (
     <div className="ending">
-      {(mark ?? isCut) && <span className="mark">{mark ?? "Cut at the limit"}</span>}
-      {meta && <MetaLine meta={meta} models={models} />}
+      {mark && <span className="mark">{mark}</span>}
+      {facts && <MetaLine {...facts} />}
     </div>
   );
 }
 
-const LANE_NAMES: Record<LaneKind, string> = {
-  webgpu: "WebGPU",
-  "wasm-threads": "wasm-threads",
-  "wasm-relaxed": "wasm-relaxed",
-  "wasm-simd": "wasm-simd",
-  native: "native",
-};
-
-function MetaLine({ meta, models }: { meta: NonNullable<ChatMessage["meta"]>; models: readonly ModelInfo[] }) {
-  const { route, lane, timings } = meta;
-  const model = models.find(({ id }) => id === route.model);
-  const name = model ? distinctName(model, models) : route.model;
-  const threads = lane && lane.threads > 1 ? ` (${lane.threads} threads)` : "";
-  const facts = [
-    name,
-    lane && `${LANE_NAMES[lane.kind] ?? lane.kind}${threads}`,
-    formatSpeed(timings.tokens_per_second),
-  ].filter(Boolean);
+function MetaLine({ facts, leftDevice, backend, warnings, detail }: ReplyFacts) {
   return (
-    <p className="meta-line" data-testid="meta-line" title={lane?.why}>
+    <div className="meta-line" data-testid="meta-line" title={detail || undefined}>
       {facts.map((fact) => (
         <span key={fact} className="fact">
           {fact}
         </span>
       ))}
-      <span className="fact">
-        {route.left_device ? (
-          `sent to ${route.backend}`
+      <span className="fact" data-left-device={leftDevice || undefined}>
+        {leftDevice ? (
+          <>
+            <AwayIcon /> sent to {backend === "local" ? "another model" : backend}
+          </>
         ) : (
           <>
             <LockIcon /> stayed on this device
           </>
         )}
       </span>
-    </p>
+      {warnings.map((warning) => (
+        <span key={warning} className="meta-warning">
+          {warning}
+        </span>
+      ))}
+    </div>
   );
 }
 

@@ -1,12 +1,11 @@
-import type { StatusResult, StorageEstimateResult, StorageKind } from "@noxics/runtime";
+import type { ChatsInfo, StatusResult, StorageEstimateResult, StorageKind, TelemetrySummaryResult } from "@noxics/runtime";
 import type { UseNox } from "@noxics/runtime/react";
 import { useEffect, useState, useSyncExternalStore } from "react";
 import type { ReactNode } from "react";
 
-import { formatBytes, formatDuration } from "../format";
+import { formatBytes, formatDuration, formatSpeed } from "../format";
 import { offlineState, subscribeOffline } from "../offline";
 import type { OfflineState } from "../offline";
-import { isRemembering } from "../remembered";
 import { Dialog } from "./dialog";
 
 interface StatusDialogProps {
@@ -24,7 +23,8 @@ const STORAGE_NAMES: Record<StorageKind, string> = {
 export function StatusDialog({ chat, onClose }: StatusDialogProps) {
   const { state } = chat;
   const status = useAnswer(() => chat.nox.status());
-  const storage = useAnswer(() => chat.nox.storageEstimate());
+  const storage = useAnswer(() => chat.nox.storage.estimate());
+  const telemetry = useAnswer(() => chat.nox.telemetry.summary());
   const offline = useSyncExternalStore(subscribeOffline, offlineState);
   const hello = state.kind === "ready" ? state.hello : null;
   return (
@@ -36,11 +36,8 @@ export function StatusDialog({ chat, onClose }: StatusDialogProps) {
         {storage && (
           <StorageFacts storage={storage} kind={status?.storage.kind ?? "memory"} warning={status?.storage.warning} />
         )}
-        <Fact name="This page">
-          {isRemembering()
-            ? "Remembers the model you chose; the chat ends with it"
-            : "Remembers nothing, as this browser refuses it"}
-        </Fact>
+        <ChatsFacts chats={chat.chats} bytes={storage?.chats_bytes ?? null} />
+        {telemetry && telemetry.turns > 0 && <TelemetryFacts telemetry={telemetry} />}
         <Fact name="Without a server">{describeOffline(offline)}</Fact>
         <Fact name="Versions">
           page {__PAGE_VERSION__}
@@ -120,6 +117,63 @@ function StorageFacts({ storage, kind, warning }: StorageFactsProps) {
       </Fact>
     </>
   );
+}
+
+const CHATS_PLACES: Record<StorageKind, string> = {
+  opfs: "Kept in this browser",
+  files: "Kept in a file",
+  memory: "Kept until this page closes",
+};
+
+const CHATS_STATES: Record<Exclude<ChatsInfo["state"], "open">, string> = {
+  opening: "Being opened",
+  busy: "Open in another tab",
+  failed: "Cannot be read",
+};
+
+function ChatsFacts({ chats, bytes }: { chats: ChatsInfo | null; bytes: number | null }) {
+  if (!chats) return null;
+  const isKept = chats.state === "open";
+  return (
+    <Fact name="Chats">
+      {chats.state === "open" ? CHATS_PLACES[chats.kind] : CHATS_STATES[chats.state]}
+      {isKept && bytes !== null && `, ${formatBytes(bytes)}`}
+      {chats.warning && <p>{chats.warning}</p>}
+    </Fact>
+  );
+}
+
+/** Sums over all kept turns, counted here and told nobody. */
+function TelemetryFacts({ telemetry }: { telemetry: TelemetrySummaryResult }) {
+  const { turns, left_device: nLeft, fell_back: nFellBack, models } = telemetry;
+  return (
+    <>
+      <Fact name="Replies so far">
+        {turns}, {nLeft === 0 ? "none of which left this device" : `${nLeft} of which left this device`}
+        {nFellBack > 0 && `; ${nFellBack} came by another route than the first`}
+      </Fact>
+      <Fact name="By model">
+        <ul>
+          {models.map((model) => (
+            <li key={`${model.model} ${model.backend} ${model.lane}`}>{describeModel(model)}</li>
+          ))}
+        </ul>
+      </Fact>
+    </>
+  );
+}
+
+function describeModel(model: TelemetrySummaryResult["models"][number]): string {
+  const { turns, tokens_per_second: speed, first_token_ms: first, score } = model;
+  return [
+    `${model.model} (${model.lane ?? model.backend}): ${turns === 1 ? "1 reply" : `${turns} replies`}`,
+    `${model.completion_tokens} tokens written`,
+    speed !== null && formatSpeed(speed),
+    first !== null && `first token after ${Math.round(first)} ms`,
+    score !== null && `graded itself ${score.toFixed(1)} of 10`,
+  ]
+    .filter(Boolean)
+    .join(", ");
 }
 
 function Fact({ name, children }: { name: string; children: ReactNode }) {
