@@ -5,12 +5,14 @@
 //! Everything is synchronous, and a call that returns has been written as far as
 //! its host can write. The crate holds all SQL of the product. It has no clock and
 //! no randomness of its own ([`Host`] brings both), it opens no file but the
-//! database, and it knows no chat rules: titles, redaction and cleaning are done
+//! database and the folders of an exchange, and it knows no chat rules: titles, redaction and cleaning are done
 //! before text arrives here.
 
 mod archive;
 mod error;
 mod export;
+#[cfg(not(target_family = "wasm"))]
+mod folder;
 mod host;
 mod id;
 mod import;
@@ -31,6 +33,8 @@ mod zip_file;
 
 pub use archive::{ArchiveEarly, Archived};
 pub use error::{StoreError, What};
+#[cfg(not(target_family = "wasm"))]
+pub use folder::{FolderError, read_folder, write_folder};
 pub use host::Host;
 pub use id::{SessionId, UserId};
 pub use import::{ImportOptions, ImportReport, Problem, ProblemKind};

@@ -6,37 +6,15 @@
 mod common;
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{TestHost, say};
+use common::{Folder, TestHost, say};
 use nox_store::{
     Begun, FinishedTurn, ListQuery, NewMessage, NewSession, NewTurn, Place, Role, SearchQuery,
     Store, StoreError, Target, TurnState,
 };
-
-/// A folder that is gone with the value.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("nox-store-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn database(&self) -> PathBuf {
-        self.0.join("nox.db")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn open(path: &Path) -> Result<Store, StoreError> {
     Store::open(path, Box::new(TestHost::at(1_735_787_045_000)))

@@ -227,7 +227,7 @@ function Switches({ draft, set, errorAt }: SwitchesProps) {
       />
       <Switch
         label="Replace personal data in what I write"
-        help="E-mail addresses, cards, IP addresses and phone numbers, before the model sees them and before they are stored."
+        help="E-mail addresses, card and account numbers, IP addresses and phone numbers, before the model sees them and before they are stored."
         error={errorAt("sanitize")}
         checked={draft.sanitize}
         onChange={(sanitize) => set({ sanitize })}

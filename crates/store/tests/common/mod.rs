@@ -1,4 +1,4 @@
-//! What the tests share: a host whose clock stands still, and a turn in a line.
+//! What the tests share: a host whose clock stands still, a folder, and a turn in a line.
 
 #![allow(
     dead_code,
@@ -8,6 +8,7 @@
 )]
 
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use nox_store::{
@@ -49,6 +50,28 @@ impl Host for TestHost {
             let mixed = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             *byte = (mixed >> 56) as u8;
         }
+    }
+}
+
+/// A folder that is gone with the value.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("nox-store-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.0.join("nox.db")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
