@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::future::{Either, select};
 use nox_core::{ChatClient, ChatRequest, Phase, PreparedTurn, TurnContext, TurnEvent, user_id};
 use nox_protocol::{FinishReason, HandleChatResult, Message, Role};
-use nox_store::{NewSession, SessionInfo, Target, TurnContent, TurnState, UserId};
+use nox_store::{NewSession, SessionId, SessionInfo, Target, TurnContent, TurnState, UserId};
 use serde_json::Value;
 
 use crate::chat_order::InOrder;
@@ -29,11 +29,12 @@ const MAX_HISTORY_TURNS: usize = 500;
 const NO_NAMES: [&str; 3] = ["default", "user", "you"];
 
 /// A call that was read.
-struct Ask {
+struct Ask<'a> {
+    params: &'a Value,
+    /// Without what the user has set: a call may wait, and what counts is what is set
+    /// when its turn comes.
     request: ChatRequest,
     key: Option<RequestKey>,
-    /// What was set when it began.
-    stored: Rc<Stored>,
 }
 
 /// Where a turn is kept.
@@ -59,13 +60,12 @@ impl Shared {
         let _active = ActiveChat::new(self);
         // A cancelled call goes on: its result says so.
         let _ = or_cancelled(&call.cancel, self.chats.settled()).await;
-        let stored = self.chats.stored();
         let key = request.idempotency_key.as_deref();
         let key = key.zip(params.as_object());
         let ask = Ask {
+            params,
             key: key.map(|(key, params)| RequestKey::new(key, params)),
-            request: ChatRequest::parse_with(params, &stored.settings, &stored.runtime)?,
-            stored,
+            request,
         };
         match ask.key.clone() {
             None => self.take_turn(call, ask).await.map(Rc::new),
@@ -78,7 +78,7 @@ impl Shared {
     async fn take_keyed_turn(
         self: &Rc<Self>,
         call: &Call,
-        ask: Ask,
+        ask: Ask<'_>,
         key: &RequestKey,
     ) -> Result<Rc<HandleChatResult>, RuntimeError> {
         loop {
@@ -89,7 +89,11 @@ impl Shared {
                 }
                 Lookup::Running(end) => {
                     // When the first call ends without a reply to keep, this one takes its place.
-                    let _ = or_cancelled(&call.cancel, end).await?;
+                    let waited = or_cancelled(&call.cancel, end).await;
+                    if waited.is_err() {
+                        // Its result is its own; the other call's is still to come.
+                        return self.take_turn(call, ask).await.map(Rc::new);
+                    }
                 }
                 Lookup::New => break,
             }
@@ -106,18 +110,17 @@ impl Shared {
     async fn take_turn(
         self: &Rc<Self>,
         call: &Call,
-        ask: Ask,
+        ask: Ask<'_>,
     ) -> Result<HandleChatResult, RuntimeError> {
-        let Ask {
-            request,
-            key,
-            stored,
-        } = ask;
-        let mut teller = Teller::new(call, self, request.stream);
-        let place = self.place(call, &request, &stored, &mut teller).await?;
-        let context = self.context(&request, &stored, &place)?;
+        let key = ask.key.as_ref();
+        let mut teller = Teller::new(call, self, ask.request.stream);
+        let place = self.place(call, &ask.request, &mut teller).await?;
+        self.chats.interrupt_left();
+        let stored = self.chats.stored();
+        let request = ChatRequest::parse_with(ask.params, &stored.settings, &stored.runtime)?;
+        let context = self.context(&request, &stored, &place, key)?;
         let prepared = PreparedTurn::new(request, context);
-        let kept = match self.begin(call, &prepared, &place, key.as_ref())? {
+        let kept = match self.begin(call, &prepared, &place, key)? {
             Some(Beginning::Answered(result)) => {
                 teller.repeat(&result);
                 return Ok(*result);
@@ -133,12 +136,11 @@ impl Shared {
         &self,
         call: &Call,
         request: &ChatRequest,
-        stored: &Stored,
         teller: &mut Teller<'_>,
     ) -> Result<Place, RuntimeError> {
         let name = match &request.session {
             Some(None) => return Ok(Place::Nowhere),
-            None if !stored.settings.keep_chats() => return Ok(Place::Nowhere),
+            None if !self.chats.stored().settings.keep_chats() => return Ok(Place::Nowhere),
             // Nothing will be said, so there is nothing to keep.
             _ if call.cancel.is_cancelled() => return Ok(Place::Nowhere),
             None => None,
@@ -146,7 +148,7 @@ impl Shared {
         };
         self.chats.ready().await?;
         let Some(name) = name else {
-            return Ok(Place::New(self.user_of(request, stored)?));
+            return Ok(Place::New(self.user_of(request)?));
         };
         let id = self.chats.with(|store| store.resolve(name))?.id;
         let order = self.session_order.enter(&id, |done, total| {
@@ -167,10 +169,10 @@ impl Shared {
     }
 
     /// Whose a new chat is.
-    fn user_of(&self, request: &ChatRequest, stored: &Stored) -> Result<CurrentUser, RuntimeError> {
+    fn user_of(&self, request: &ChatRequest) -> Result<CurrentUser, RuntimeError> {
         let name = request.memory_user.as_deref().map(str::trim);
         let Some(name) = name.filter(|name| !name.is_empty()) else {
-            return Ok(stored.user.clone());
+            return Ok(self.chats.stored().user.clone());
         };
         let wanted = UserId::parse(&user_id(name))?;
         let display = request.memory_user_display.as_deref();
@@ -189,6 +191,7 @@ impl Shared {
         request: &ChatRequest,
         stored: &Stored,
         place: &Place,
+        key: Option<&RequestKey>,
     ) -> Result<TurnContext, RuntimeError> {
         let row = self.persona_row(stored, &request.model);
         let settings = &stored.settings;
@@ -201,12 +204,7 @@ impl Shared {
         let history = match place {
             Place::Session { info, .. } if brings_no_history(request) => {
                 let limit = history_limits.max_turns.unwrap_or(MAX_HISTORY_TURNS);
-                let limit = limit.min(MAX_HISTORY_TURNS);
-                let page = self
-                    .chats
-                    .with(|store| store.turns_before(&info.id, None, limit))?;
-                let turns = page.turns.into_iter().map(|(turn, _)| turn);
-                turns.flat_map(said_in).collect()
+                self.history(&info.id, limit.min(MAX_HISTORY_TURNS), key)?
             }
             _ => Vec::new(),
         };
@@ -219,6 +217,27 @@ impl Shared {
             user_names: names(user, request),
             is_kept: !matches!(place, Place::Nowhere),
         })
+    }
+
+    /// What was said last in a chat. A turn that was interrupted and whose place this
+    /// call takes is not part of it.
+    fn history(
+        &self,
+        id: &SessionId,
+        limit: usize,
+        key: Option<&RequestKey>,
+    ) -> Result<Vec<Message>, RuntimeError> {
+        let (page, replaced) = self.chats.with(|store| {
+            let replaced = match key {
+                Some(key) => store.interrupted_turn_of_key(id, &key.key)?,
+                None => None,
+            };
+            let limit = limit + usize::from(replaced.is_some());
+            Ok((store.turns_before(id, None, limit)?, replaced))
+        })?;
+        let turns = page.turns.into_iter().map(|(turn, _)| turn);
+        let turns = turns.filter(|turn| Some(turn.number) != replaced);
+        Ok(turns.flat_map(said_in).collect())
     }
 
     fn begin(
@@ -252,7 +271,10 @@ impl Shared {
         teller: &mut Teller<'_>,
     ) -> Result<HandleChatResult, RuntimeError> {
         let router = self.router(&stored.runtime);
-        let mut turn = ChatClient::new(&router).turn(prepared, call.cancel.clone());
+        // The turn may wait for the engine, and another tab may take the chats over.
+        let may_ask = |alias: &str| self.chats.stored().settings.instrument() == Some(alias);
+        let client = ChatClient::new(&router).with_permission(&may_ask);
+        let mut turn = client.turn(prepared, call.cancel.clone());
         while let Some(event) = turn.next().await {
             match event {
                 Ok(TurnEvent::Progress { phase, done, total }) => {

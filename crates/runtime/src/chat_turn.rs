@@ -26,7 +26,8 @@ pub(crate) enum Beginning {
 }
 
 /// A turn in the database that is not finished. Dropped, it is ended with what was
-/// said.
+/// said, or interrupted with what was stored of that; one without a word is taken
+/// back.
 pub(crate) struct KeptTurn {
     chats: Rc<Chats>,
     /// `None` when it has been ended.
@@ -168,14 +169,15 @@ impl Drop for KeptTurn {
             partial: true,
             ..FinishedTurn::default()
         };
-        // Where all of it fails, the next start finds the turn interrupted.
-        let _ = self.chats.with(|store| {
-            if !said.is_empty() && store.finish_turn(&handle, &finished).is_ok() {
-                return Ok(());
+        let ended = self.chats.with(|store| {
+            if said.is_empty() {
+                return store.abandon_turn(&handle);
             }
-            // Without a word, or without room for any.
-            store.abandon_turn(&handle)
+            store.finish_turn(&handle, &finished).map(drop)
         });
+        if ended.is_err() {
+            self.chats.interrupt(handle);
+        }
     }
 }
 
@@ -199,12 +201,15 @@ impl Ending<'_> {
         handle: &TurnHandle,
         result: &mut HandleChatResult,
     ) -> Result<(), StoreError> {
-        let before = store.session(handle.session())?;
+        // Calls on one chat come one after the other, so its last turn is this one.
+        let page = store.turns_before(handle.session(), None, 1)?;
+        let number = page.turns.last().map_or(0, |(turn, _)| turn.number);
+        let before = page.session;
         let new_title = self
             .title
             .or(self.automatic_title.filter(|_| before.title.is_none()))
             .filter(|_| before.title_kind != TitleKind::Custom);
-        complete(result, &before, new_title);
+        complete(result, &before, number, new_title);
         let reply = self.key.map(|key| written_reply(key, result));
         let message = &result.message;
         let model = &result.meta.route.model;
@@ -221,26 +226,31 @@ impl Ending<'_> {
             },
         )?;
         debug_assert_eq!(
-            result.meta.session,
-            Some(SessionMeta {
-                id: after.id.to_string(),
-                title: after.title,
-                turn: after.turns,
-            })
+            result
+                .meta
+                .session
+                .as_ref()
+                .and_then(|it| it.title.as_deref()),
+            after.title.as_deref()
         );
         Ok(())
     }
 }
 
 /// Tells in the result which chat it belongs to.
-fn complete(result: &mut HandleChatResult, before: &SessionInfo, new_title: Option<&str>) {
+fn complete(
+    result: &mut HandleChatResult,
+    before: &SessionInfo,
+    number: u64,
+    new_title: Option<&str>,
+) {
     let meta = &mut result.meta;
     meta.session = Some(SessionMeta {
         id: before.id.to_string(),
         title: new_title
             .map(str::to_owned)
             .or_else(|| before.title.clone()),
-        turn: before.turns + 1,
+        turn: number,
     });
     meta.session_log = Some(before.path.clone());
 }

@@ -25,7 +25,7 @@ use nox_core::CancelToken;
 use nox_protocol::{
     ChatsInfo, ChatsState, StorageChanged, StorageKind, StorageTakeOverResult, method,
 };
-use nox_store::{Host, Store, StoreError};
+use nox_store::{Host, Store, StoreError, TurnHandle};
 
 use crate::error::{ChatsError, RuntimeError};
 use crate::loader::or_cancelled;
@@ -54,6 +54,8 @@ pub(crate) struct Chats {
     /// Turns that are being written, by number.
     writing: RefCell<BTreeMap<u64, CancelToken>>,
     next_writing: Cell<u64>,
+    /// Turns that could not be ended.
+    left_open: RefCell<Vec<TurnHandle>>,
     /// Who waits for any of this to change.
     waiting: RefCell<Vec<Waker>>,
 }
@@ -92,6 +94,7 @@ impl Chats {
             stored: RefCell::default(),
             writing: RefCell::default(),
             next_writing: Cell::new(0),
+            left_open: RefCell::default(),
             waiting: RefCell::default(),
         }
     }
@@ -145,8 +148,9 @@ impl Chats {
         Ok(outcome?)
     }
 
-    /// What is stored beside the chats. It is as it was last read: before the
-    /// database is open it is what a new one holds.
+    /// What is stored beside the chats, as it was last read. Before the database is
+    /// open it is what a new one holds, and when it was handed over it is
+    /// [`without_database`](Stored::without_database).
     pub(crate) fn stored(&self) -> Rc<Stored> {
         Rc::clone(&self.stored.borrow())
     }
@@ -174,6 +178,24 @@ impl Chats {
         Writing {
             chats: Rc::clone(self),
             number,
+        }
+    }
+
+    /// Ends a turn that can't be finished with what is stored of it. Where not even
+    /// that can be stored it is tried again when
+    /// [`interrupt_left`](Self::interrupt_left) is called, and by the next start.
+    pub(crate) fn interrupt(&self, handle: TurnHandle) {
+        match self.with(|store| store.interrupt_turn(&handle)) {
+            Ok(()) | Err(RuntimeError::Store(StoreError::NotFound { .. })) => {}
+            Err(_) => self.left_open.borrow_mut().push(handle),
+        }
+    }
+
+    /// Ends the turns that could not be ended before; while one is open, a call with
+    /// its key is refused.
+    pub(crate) fn interrupt_left(&self) {
+        for handle in self.left_open.take() {
+            self.interrupt(handle);
         }
     }
 
@@ -309,6 +331,8 @@ impl Chats {
             }
             Err(error) => warnings.push(format!("The settings can't be read: {error}.")),
         }
+        // Opening has interrupted what was open.
+        self.left_open.take();
         self.kind.set(kind);
         *self.warning.borrow_mut() = Some(warnings.join(" ")).filter(|text| !text.is_empty());
         self.enter(State::Open {
@@ -330,6 +354,8 @@ impl Chats {
         let patience = platform.sleep_ms(LET_GO_PATIENCE_MS);
         // A turn that is slower finds the database closed; what it stored so far stays.
         let _ = select(ended, patience).await;
+        let stored = self.stored().without_database();
+        *self.stored.borrow_mut() = Rc::new(stored);
         self.enter(State::Busy);
         self.database.release().await;
     }

@@ -64,6 +64,19 @@ impl Stored {
         Ok((stored, problems))
     }
 
+    /// What is in force while another has the database and may change what is in
+    /// it: nothing that this was the last to know, except that personal data stays
+    /// out of sight.
+    pub(crate) fn without_database(&self) -> Self {
+        let fields = self.settings.fields().iter();
+        let kept = fields.filter(|(name, _)| *name == "sanitize");
+        let (settings, _) = Settings::from_stored(kept.map(|(name, value)| (name.as_str(), value)));
+        Self {
+            settings,
+            ..Self::default()
+        }
+    }
+
     /// `runtime.json` as it is in force.
     pub(crate) fn runtime_json(&self) -> Value {
         self.runtime_document

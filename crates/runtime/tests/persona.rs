@@ -4,9 +4,15 @@
 
 mod common;
 
+use std::rc::Rc;
+
+use common::faults::FaultyStore;
+use common::gguf::TinyModel;
 use common::{Folder, Host, Setup, check_error, in_file};
+use futures::channel::oneshot;
 use nox_core::PersonaEnvironment;
 use nox_protocol::ErrorKind;
+use nox_runtime::{ModelId, ModelStore};
 use serde_json::{Value, json};
 
 #[test]
@@ -214,6 +220,39 @@ fn settings_are_checked_changed_and_kept() {
     assert_eq!(
         config["settings"],
         json!({"temperature": 0.2, "instrument": "nox", "history_turns": 4})
+    );
+}
+
+#[test]
+fn a_change_that_waits_does_not_undo_one_made_meanwhile() {
+    let store = Rc::new(FaultyStore::default());
+    let plan = Rc::clone(&store.plan);
+    let inner = store.inner.clone();
+    let host = Host::greeted(Setup {
+        store,
+        ..Setup::default()
+    });
+    host.model_ids();
+    // Another tab imports a model, so its name is looked up in the storage.
+    futures::executor::block_on(async {
+        let id = ModelId::parse("newest").unwrap();
+        let mut writer = inner.create(&id).await.unwrap();
+        let model = TinyModel::default().bytes();
+        writer.write(&model).await.unwrap();
+        writer.publish().await.unwrap();
+    });
+    let (go_on, gate) = oneshot::channel();
+    plan.list_waits_for.replace(Some(gate));
+    let slow = host.begin("config.set", &json!({"settings": {"model": "newest"}}));
+    host.run_until(|_| plan.list_waits_for.borrow().is_none());
+    host.call("config.set", &json!({"settings": {"sanitize": true}}))
+        .unwrap();
+    assert!(!host.has_ended(&slow));
+    go_on.send(()).unwrap();
+    let config = host.end(&slow).unwrap();
+    assert_eq!(
+        config["settings"],
+        json!({"model": "newest", "sanitize": true})
     );
 }
 

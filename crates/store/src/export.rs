@@ -1,8 +1,11 @@
 //! The database as a directory tree.
 
+use std::collections::HashSet;
+
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
+use crate::record::StoredTurn;
 use crate::session::{SessionRow, TitleKind, row_of, rows};
 use crate::{
     SessionId, SessionKind, Store, StoreError, TreeFile, UserId, format_timestamp, names, record,
@@ -12,9 +15,35 @@ use crate::{
 /// `turns.rest` of a line that stands for a whole file.
 pub(crate) const WHOLE_FILE: &str = "file";
 
+/// Hands files out, each path once: neither a folder nor an archive takes two files of
+/// one name.
+struct Outlet<'a> {
+    given: HashSet<String>,
+    each: &'a mut dyn FnMut(TreeFile),
+}
+
+impl Outlet<'_> {
+    /// Hands a file out, unless one of its path was.
+    fn give(&mut self, path: String, bytes: Vec<u8>, modified_ms: Option<i64>) {
+        if self.given.insert(path.clone()) {
+            (self.each)(TreeFile {
+                path,
+                bytes,
+                modified_ms,
+            });
+        }
+    }
+
+    /// The first of these paths that was not given yet.
+    fn first_free(&self, paths: [String; 2]) -> Option<String> {
+        paths.into_iter().find(|path| !self.given.contains(path))
+    }
+}
+
 impl Store {
     /// Hands out the tree, one file after the other: all of it, or some sessions.
-    /// Settings, persona overrides and idempotency keys are no part of it.
+    /// Settings, persona overrides and idempotency keys are no part of it. No path
+    /// comes twice: what a session gives stands before a file that was only kept.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for a session that is not there, or what SQLite
@@ -35,23 +64,23 @@ impl Store {
                 .query_map([], |row| row.get(0))?
                 .collect::<Result<_, _>>()?,
         };
+        let mut outlet = Outlet {
+            given: HashSet::new(),
+            each,
+        };
         for key in keys {
             for row in rows(&self.conn, "WHERE s.key = ?1", &[&key])? {
-                export_session(&self.conn, &row, each)?;
+                export_session(&self.conn, &row, &mut outlet)?;
             }
         }
         if only.is_none() {
-            self.export_users(each)?;
+            self.export_users(&mut outlet)?;
             let mut statement = self
                 .conn
                 .prepare("SELECT path, bytes FROM kept_files ORDER BY path")?;
             let mut kept = statement.query([])?;
             while let Some(row) = kept.next()? {
-                each(TreeFile {
-                    path: row.get(0)?,
-                    bytes: row.get(1)?,
-                    modified_ms: None,
-                });
+                outlet.give(row.get(0)?, row.get(1)?, None);
             }
         }
         Ok(())
@@ -67,7 +96,7 @@ impl Store {
         Ok(files)
     }
 
-    fn export_users(&self, each: &mut dyn FnMut(TreeFile)) -> Result<(), StoreError> {
+    fn export_users(&self, outlet: &mut Outlet<'_>) -> Result<(), StoreError> {
         let mut statement = self
             .conn
             .prepare("SELECT id, display, source FROM users ORDER BY id")?;
@@ -82,11 +111,7 @@ impl Store {
                 None if id == UserId::DEFAULT => continue,
                 None => pretty(&json!({"id": id, "display_name": display})),
             };
-            each(TreeFile {
-                path: format!("users/{id}/user.json"),
-                bytes: text.into_bytes(),
-                modified_ms: None,
-            });
+            outlet.give(format!("users/{id}/user.json"), text.into_bytes(), None);
         }
         Ok(())
     }
@@ -99,23 +124,24 @@ pub(crate) fn pretty(value: &Value) -> String {
 fn export_session(
     conn: &Connection,
     row: &SessionRow,
-    each: &mut dyn FnMut(TreeFile),
+    outlet: &mut Outlet<'_>,
 ) -> Result<(), StoreError> {
-    each(TreeFile {
-        path: row.info.path.clone(),
-        bytes: session_text(conn, row)?.into_bytes(),
-        modified_ms: Some(row.info.updated_ms),
-    });
+    let (path, updated_ms) = (&row.info.path, Some(row.info.updated_ms));
+    outlet.give(
+        path.clone(),
+        session_text(conn, row)?.into_bytes(),
+        updated_ms,
+    );
     let meta = match row.meta_state {
         0 => return Ok(()),
         1 => row.source_meta.clone().unwrap_or_default(),
         _ => pretty(&Value::Object(description(row))),
     };
-    each(TreeFile {
-        path: names::meta_path(&row.info.path),
-        bytes: meta.into_bytes(),
-        modified_ms: Some(row.info.updated_ms),
-    });
+    // Of sessions that differ in their extension only, the first has the usual name.
+    let place = outlet.first_free([names::meta_path(path), names::full_meta_path(path)]);
+    if let Some(place) = place {
+        outlet.give(place, meta.into_bytes(), updated_ms);
+    }
     Ok(())
 }
 
@@ -123,16 +149,29 @@ fn export_session(
 pub(crate) fn records(conn: &Connection, row: &SessionRow) -> Result<Vec<Value>, StoreError> {
     let mut number = 0;
     let turns = record::load(conn, row.key)?;
-    Ok(turns
-        .iter()
-        .filter_map(|turn| match (turn.state, &turn.source) {
-            (turn::KEPT_LINE, Some(line)) => serde_json::from_str(line).ok(),
+    let mut records = Vec::with_capacity(turns.len());
+    for turn in &turns {
+        match (turn.state, &turn.source) {
+            (turn::KEPT_LINE, Some(text)) => records.extend(kept_values(turn, text)),
             _ => {
                 number += 1;
-                Some(record::build(&row.info, number, turn))
+                records.push(record::build(&row.info, number, turn));
             }
-        })
-        .collect())
+        }
+    }
+    Ok(records)
+}
+
+/// The values in a line, or in a whole file, that is no record.
+fn kept_values(turn: &StoredTurn, text: &str) -> Vec<Value> {
+    match serde_json::from_str(text) {
+        Ok(Value::Array(values)) if turn.rest.as_deref() == Some(WHOLE_FILE) => values,
+        Ok(value) => vec![value],
+        Err(_) => text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect(),
+    }
 }
 
 /// The text of a session's file: a record a line, or one list of them.

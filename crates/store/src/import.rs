@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 use crate::export::{self, WHOLE_FILE};
 use crate::record::{self, StoredTurn};
 use crate::session::{self, Message, SessionRow, TitleKind};
-use crate::timestamp::Civil;
+use crate::timestamp::{Civil, is_moment};
 use crate::{
-    Host, SessionId, SessionKind, Store, StoreError, TreeFile, UserId, limits, names,
+    Host, SessionId, SessionKind, Store, StoreError, TreeFile, UserId, limits, lines, names,
     parse_timestamp, safe_path, search, users,
 };
 
@@ -162,9 +162,14 @@ impl Description {
         self.get(key)?.as_str()
     }
 
+    fn own_moment(&self, key: &str) -> Option<i64> {
+        let own = self.get("nox")?.get(format!("{key}_ms"))?;
+        own.as_i64()
+    }
+
     fn moment(&self, key: &str) -> Option<i64> {
-        let own = self.get("nox").and_then(|nox| nox.get(format!("{key}_ms")));
-        own.and_then(Value::as_i64)
+        self.own_moment(key)
+            .filter(|at_ms| is_moment(*at_ms))
             .or_else(|| self.text(key).and_then(parse_timestamp))
     }
 }
@@ -220,13 +225,16 @@ impl Store {
         }
         let mut pending: Vec<Pending> = Vec::with_capacity(sessions.len());
         for (path, user, kind, file) in sessions {
-            let description = match descriptions.remove(&names::meta_path(&path)) {
-                Some(described) => describe(&described, &mut report),
+            let description = [names::full_meta_path(&path), names::meta_path(&path)]
+                .into_iter()
+                .find_map(|place| descriptions.remove_entry(&place));
+            let description = match description {
+                Some((place, described)) => describe(&conn, &place, &described, &mut report)?,
                 None => Description::default(),
             };
             let updated_ms = description
                 .moment("updated")
-                .or(file.modified_ms)
+                .or(file.modified_ms.filter(|at_ms| is_moment(*at_ms)))
                 .or_else(|| moment_in_name(&path))
                 .unwrap_or(now_ms);
             pending.push(Pending {
@@ -244,8 +252,12 @@ impl Store {
         }
         // Rows get their keys by age, so that the newest are found first.
         pending.sort_by(|a, b| (a.updated_ms, &a.path).cmp(&(b.updated_ms, &b.path)));
+        let mut left = Left {
+            records: limits::TREE_RECORDS,
+            messages: limits::TREE_MESSAGES,
+        };
         for session in pending {
-            import_session(&conn, &*self.host, session, options, &mut report)?;
+            import_session(&conn, &*self.host, session, options, &mut left, &mut report)?;
         }
         conn.commit()?;
         Ok(report)
@@ -335,6 +347,37 @@ fn keep(
     Ok(())
 }
 
+/// Takes a kept file away that something else stands for from now on.
+fn forget_kept(conn: &Connection, path: &str) -> Result<(), StoreError> {
+    conn.prepare_cached("DELETE FROM kept_files WHERE path = ?1")?
+        .execute([path])?;
+    Ok(())
+}
+
+/// Keeps a session that cannot be read, and its description with it. Where a session
+/// has its path it gets the next one that none has.
+fn keep_session(
+    conn: &Connection,
+    pending: &Pending,
+    report: &mut ImportReport,
+) -> Result<(), StoreError> {
+    let bytes = &pending.file.bytes;
+    let mut taken = conn.prepare_cached(
+        "SELECT 1 FROM sessions WHERE path = ?1
+         UNION ALL SELECT 1 FROM kept_files WHERE path = ?1 AND bytes <> ?2",
+    )?;
+    let (mut path, mut n) = (pending.path.clone(), 1);
+    while taken.exists(params![path, bytes])? {
+        n += 1;
+        path = numbered(&pending.path, n);
+    }
+    keep(conn, &path, bytes, report)?;
+    if let Some(text) = &pending.description.text {
+        keep(conn, &names::meta_path(&path), text.as_bytes(), report)?;
+    }
+    Ok(())
+}
+
 fn text_of(file: &TreeFile) -> Option<&str> {
     let text = std::str::from_utf8(&file.bytes).ok()?;
     Some(text.strip_prefix('\u{feff}').unwrap_or(text))
@@ -351,7 +394,7 @@ fn import_user(
     let fields: Option<Value> = serde_json::from_str(text).ok();
     let Some(fields) = fields.filter(Value::is_object) else {
         report.problem(&file.path, ProblemKind::Syntax, "no description of a user");
-        return Ok(());
+        return keep(conn, path, &file.bytes, report);
     };
     let display = fields
         .get("display_name")
@@ -375,6 +418,7 @@ fn import_user(
                 "UPDATE users SET source = ?2 WHERE id = ?1",
                 params![user.as_str(), text],
             )?;
+            forget_kept(conn, path)?;
         }
         // Named here: that name stays.
         Some(None) => {}
@@ -383,14 +427,20 @@ fn import_user(
     Ok(())
 }
 
-fn describe(file: &TreeFile, report: &mut ImportReport) -> Description {
+fn describe(
+    conn: &Connection,
+    place: &str,
+    file: &TreeFile,
+    report: &mut ImportReport,
+) -> Result<Description, StoreError> {
     let Some(text) = text_of(file) else {
         report.problem(
             &file.path,
             ProblemKind::Encoding,
             "the description is no UTF-8",
         );
-        return Description::default();
+        keep(conn, place, &file.bytes, report)?;
+        return Ok(Description::default());
     };
     let fields: Option<Value> = serde_json::from_str(text).ok();
     let fields = fields.filter(Value::is_object);
@@ -401,10 +451,22 @@ fn describe(file: &TreeFile, report: &mut ImportReport) -> Description {
             "the description is no object",
         );
     }
-    Description {
+    let description = Description {
         text: Some(text.to_owned()),
         fields,
+    };
+    let unusable = |key: &&str| {
+        let own = description.own_moment(key);
+        own.is_some_and(|at_ms| !is_moment(at_ms))
+    };
+    if ["created", "updated"].iter().any(unusable) {
+        report.problem(
+            &file.path,
+            ProblemKind::Description,
+            "a moment is out of all calendars; it was left out",
+        );
     }
+    Ok(description)
 }
 
 /// The moment that a file's name gives.
@@ -424,18 +486,40 @@ fn moment_in_name(path: &str) -> Option<i64> {
     .to_ms()
 }
 
-/// A file's records, or the lines that are none.
-fn lines_of(path: &str, text: &str) -> Vec<Result<Value, String>> {
-    if path.ends_with(".json") {
-        return match serde_json::from_str(text) {
-            Ok(Value::Array(records)) => records.into_iter().map(Ok).collect(),
-            _ => Vec::new(),
-        };
+/// What an import may still take.
+struct Left {
+    records: usize,
+    messages: usize,
+}
+
+/// How a session's file is taken in.
+enum Form {
+    /// Record by record, and lines that are none.
+    Records,
+    /// As one text: there is no record in it, or it is no list.
+    Whole,
+}
+
+/// Looks through a session's file before anything of it is written; counts against
+/// what is left of the import. `None` for a file that holds more.
+fn form_of(path: &str, text: &str, left: &mut Left) -> Option<Form> {
+    let (mut n_records, mut n_messages) = (0, 0);
+    let (mut any_read, mut any_broken) = (false, false);
+    for record in lines::records(path, text) {
+        let messages = record.as_ref().ok().and_then(record::messages_of);
+        n_records += 1;
+        n_messages += messages.map_or(0, Vec::len);
+        if n_records > left.records || n_messages > left.messages {
+            return None;
+        }
+        any_read |= messages.is_some();
+        any_broken |= record.is_err();
     }
-    text.lines()
-        .filter(|line| !line.trim().is_empty())
-        .map(|line| serde_json::from_str(line).map_err(|_| line.to_owned()))
-        .collect()
+    left.records -= n_records;
+    left.messages -= n_messages;
+    // A list that is broken somewhere is none.
+    let whole = (n_records > 0 && !any_read) || (any_broken && path.ends_with(".json"));
+    Some(if whole { Form::Whole } else { Form::Records })
 }
 
 fn import_session(
@@ -443,19 +527,28 @@ fn import_session(
     host: &dyn Host,
     mut pending: Pending,
     options: &ImportOptions<'_>,
+    left: &mut Left,
     report: &mut ImportReport,
 ) -> Result<(), StoreError> {
-    let Some(text) = text_of(&pending.file).map(str::to_owned) else {
+    let Some(text) = text_of(&pending.file) else {
         report.problem(
             &pending.file.path,
             ProblemKind::Encoding,
             "the session is no UTF-8",
         );
-        return keep(conn, &pending.path, &pending.file.bytes, report);
+        return keep_session(conn, &pending, report);
+    };
+    let Some(form) = form_of(&pending.path, text, left) else {
+        report.problem(
+            &pending.file.path,
+            ProblemKind::TooLarge,
+            "more records or messages than an import takes",
+        );
+        return Ok(());
     };
     let known = session::rows(conn, "WHERE s.path = ?1", &[&pending.path])?.pop();
     if let Some(known) = known {
-        if same_session(conn, &known, &pending, &text)? {
+        if same_session(conn, &known, &pending, text)? {
             report.unchanged += 1;
             return Ok(());
         }
@@ -467,38 +560,67 @@ fn import_session(
         pending.path = free_path(conn, &pending.path)?;
     }
     let row = insert_row(conn, host, &pending, report)?;
-    let (mut number, mut n_turns) = (0_i64, 0_u64);
-    let mut messages: Vec<Message> = Vec::new();
-    let lines = lines_of(&pending.path, &text);
-    if lines.is_empty() && !text.trim().is_empty() && text.trim() != "[]" {
-        report.problem(
-            &pending.file.path,
-            ProblemKind::Syntax,
-            "no list of records",
-        );
-        let mut whole = StoredTurn::kept(&text, row.info.created_ms);
-        whole.rest = Some(WHOLE_FILE.to_owned());
-        whole.insert(conn, row.key, 1)?;
+    forget_kept(conn, &pending.path)?;
+    if pending.description.text.is_some() {
+        forget_kept(conn, &names::meta_path(&pending.path))?;
     }
-    let mut unread = 0_u64;
-    for line in lines {
+    let taken = match form {
+        Form::Records => import_records(conn, &row, &pending, text, report)?,
+        Form::Whole => {
+            report.problem(
+                &pending.file.path,
+                ProblemKind::Syntax,
+                "no record can be read; the file is kept",
+            );
+            let mut whole = StoredTurn::kept(text, row.info.created_ms);
+            whole.rest = Some(WHOLE_FILE.to_owned());
+            whole.insert(conn, row.key, 1)?;
+            Taken::default()
+        }
+    };
+    finish_row(conn, &row, &pending, &taken, options)?;
+    report.turns += taken.n_turns;
+    report.sessions.push(row.info.id);
+    Ok(())
+}
+
+/// What came of a session's records.
+#[derive(Default)]
+struct Taken {
+    n_turns: u64,
+    /// Their messages, where the session is to be named after them.
+    messages: Vec<Message>,
+}
+
+/// Writes a session's records, and the lines that are none, as its turns.
+fn import_records(
+    conn: &Connection,
+    row: &SessionRow,
+    pending: &Pending,
+    text: &str,
+    report: &mut ImportReport,
+) -> Result<Taken, StoreError> {
+    let created_ms = row.info.created_ms;
+    let (mut number, mut unread) = (0_i64, 0_u64);
+    let mut taken = Taken::default();
+    for line in lines::records(&pending.path, text) {
         number += 1;
         let parsed = match &line {
-            Ok(record) => record::parse(&row.info, n_turns + 1, record, row.info.created_ms),
+            Ok(record) => record::parse(&row.info, taken.n_turns + 1, record, created_ms),
             Err(_) => Ok(None),
         };
         let turn = match (parsed, &line) {
             (Ok(Some(turn)), _) => {
-                n_turns += 1;
+                taken.n_turns += 1;
                 turn
             }
             (Ok(None), Ok(record)) => {
                 unread += 1;
-                StoredTurn::kept(&record.to_string(), row.info.created_ms)
+                StoredTurn::kept(&record.to_string(), created_ms)
             }
             (Ok(None), Err(line)) => {
                 unread += 1;
-                StoredTurn::kept(line, row.info.created_ms)
+                StoredTurn::kept(line, created_ms)
             }
             (Err(error @ StoreError::TooLarge { .. }), _) => {
                 report.problem(&pending.file.path, ProblemKind::TooLarge, error.to_string());
@@ -507,7 +629,9 @@ fn import_session(
             (Err(error), _) => return Err(error),
         };
         turn.insert(conn, row.key, number)?;
-        messages.extend(turn.messages);
+        if pending.description.fields.is_none() {
+            taken.messages.extend(turn.messages);
+        }
     }
     if unread > 0 {
         report.problem(
@@ -516,10 +640,7 @@ fn import_session(
             format!("{unread} lines are no records; they are kept"),
         );
     }
-    finish_row(conn, &row, &pending, n_turns, &messages, options)?;
-    report.turns += n_turns;
-    report.sessions.push(row.info.id);
-    Ok(())
+    Ok(taken)
 }
 
 /// Whether the database would export this very session.
@@ -530,10 +651,8 @@ fn same_session(
     text: &str,
 ) -> Result<bool, StoreError> {
     let ours = export::session_text(conn, known)?;
-    let (theirs, ours) = (
-        lines_of(&pending.path, text),
-        lines_of(&pending.path, &ours),
-    );
+    let path = &pending.path;
+    let same_records = lines::records(path, text).eq(lines::records(path, &ours));
     let described = match (&pending.description.fields, known.meta_state) {
         (None, _) => true,
         (Some(theirs), 1) => known
@@ -543,16 +662,20 @@ fn same_session(
             .is_some_and(|ours| ours == *theirs),
         (Some(theirs), _) => Value::Object(export::description(known)) == *theirs,
     };
-    Ok(theirs == ours && described)
+    Ok(same_records && described)
+}
+
+/// The `n`th path that is made of one.
+fn numbered(path: &str, n: u32) -> String {
+    let (base, extension) = path.rsplit_once('.').unwrap_or((path, "jsonl"));
+    format!("{base}-{n}.{extension}")
 }
 
 fn free_path(conn: &Connection, path: &str) -> Result<String, StoreError> {
-    let mut taken = conn.prepare_cached("SELECT 1 FROM sessions WHERE path = ?1")?;
-    let (base, extension) = path.rsplit_once('.').unwrap_or((path, "jsonl"));
     let mut n = 2_u32;
     loop {
-        let candidate = format!("{base}-{n}.{extension}");
-        if !taken.exists([&candidate])? {
+        let candidate = numbered(path, n);
+        if names::is_free(conn, &candidate)? {
             return Ok(candidate);
         }
         n += 1;
@@ -656,12 +779,11 @@ fn finish_row(
     conn: &Connection,
     row: &SessionRow,
     pending: &Pending,
-    n_turns: u64,
-    messages: &[Message],
+    taken: &Taken,
     options: &ImportOptions<'_>,
 ) -> Result<(), StoreError> {
-    let promised = pending.description.get("turns").and_then(Value::as_u64);
-    let turns = i64::try_from(promised.unwrap_or(n_turns)).unwrap_or(i64::MAX);
+    // What the description promises is part of it, and no count of what came.
+    let turns = i64::try_from(taken.n_turns).unwrap_or(i64::MAX);
     conn.prepare_cached("UPDATE sessions SET turns = ?2 WHERE key = ?1")?
         .execute(params![row.key, turns])?;
     if let Some(fields) = &pending.description.fields {
@@ -678,7 +800,7 @@ fn finish_row(
     // Only a session without a description is given a title: one whose description
     // names none had none.
     if pending.description.fields.is_none()
-        && let Some(title) = (options.title_of)(messages)
+        && let Some(title) = (options.title_of)(&taken.messages)
         // One that is too long for a title is none.
         && let Ok(Some(title)) = session::clean_title(Some(&title))
     {

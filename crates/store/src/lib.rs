@@ -17,6 +17,7 @@ mod host;
 mod id;
 mod import;
 pub mod limits;
+mod lines;
 mod names;
 mod record;
 mod schema;

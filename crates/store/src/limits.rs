@@ -26,10 +26,23 @@ pub const PAGE_ENTRIES: usize = 500;
 /// Sessions that one merge takes.
 pub const MERGE_SOURCES: usize = 1000;
 
-/// One file of an imported tree.
-pub const TREE_FILE_BYTES: usize = 256 << 20;
+/// One file of an imported tree. A worker's memory ends at 2 GiB, and the tree lies in
+/// it as a whole.
+pub const TREE_FILE_BYTES: usize = if cfg!(target_family = "wasm") {
+    64 << 20
+} else {
+    256 << 20
+};
 /// All files of an imported tree together.
-pub const TREE_BYTES: u64 = 2 << 30;
+pub const TREE_BYTES: u64 = if cfg!(target_family = "wasm") {
+    512 << 20
+} else {
+    2 << 30
+};
+/// Records in the sessions of an imported tree, in one of them or all together.
+pub const TREE_RECORDS: usize = 1_000_000;
+/// Messages in those records.
+pub const TREE_MESSAGES: usize = 4_000_000;
 /// Files in an imported tree.
 pub const TREE_FILES: usize = 200_000;
 /// The path of a file in an imported tree.

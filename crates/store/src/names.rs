@@ -1,8 +1,10 @@
 //! How files of sessions are called, and what that reads like.
 
+use rusqlite::Connection;
+
 use crate::session::SessionKind;
 use crate::timestamp::Civil;
-use crate::{UserId, limits};
+use crate::{StoreError, UserId, limits};
 
 /// Directory of a user's sessions, relative to the tree's root.
 fn user_root(user: &UserId) -> String {
@@ -48,6 +50,31 @@ pub(crate) fn stem(path: &str) -> &str {
 pub(crate) fn meta_path(path: &str) -> String {
     let end = path.len() - file_name(path).len() + stem(path).len();
     format!("{}.meta.json", &path[..end])
+}
+
+/// Where the description of the session at `path` lies when another session's lies
+/// at its [`meta_path`]: a `.json` and a `.jsonl` may have one name.
+pub(crate) fn full_meta_path(path: &str) -> String {
+    format!("{path}.meta.json")
+}
+
+/// Whether a session can be put at `path`: no other is there or would be described by
+/// the same file, and no file is kept there.
+pub(crate) fn is_free(conn: &Connection, path: &str) -> Result<bool, StoreError> {
+    let end = path.len() - file_name(path).len() + stem(path).len();
+    let base = &path[..end];
+    let taken = conn
+        .prepare_cached(
+            "SELECT 1 FROM sessions WHERE path IN (?1, ?2, ?3)
+             UNION ALL SELECT 1 FROM kept_files WHERE path IN (?1, ?4)",
+        )?
+        .exists([
+            path,
+            &format!("{base}.json"),
+            &format!("{base}.jsonl"),
+            &meta_path(path),
+        ])?;
+    Ok(!taken)
 }
 
 /// A session's file name as a person reads it: `session-20250913-123456` is

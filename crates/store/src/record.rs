@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::error::check_bytes;
 use crate::session::{Message, Role, SessionInfo, SessionKind};
 use crate::telemetry::{self, TurnTelemetry};
+use crate::timestamp::is_moment;
 use crate::turn::{self, MessageRow, TurnRow};
 use crate::{StoreError, What, display_name, format_timestamp, limits, names, parse_timestamp};
 
@@ -288,7 +289,12 @@ fn text_of(content: &Value) -> String {
     }
 }
 
-/// Reads a record. `None` for a value that is no object; it is kept as it is.
+/// The list of messages in a value, which makes it a record.
+pub(crate) fn messages_of(value: &Value) -> Option<&Vec<Value>> {
+    value.get("messages")?.as_array()
+}
+
+/// Reads a record. `None` for a value that is none; it is kept as it is.
 ///
 /// # Errors
 /// [`StoreError::TooLarge`].
@@ -298,18 +304,16 @@ pub(crate) fn parse(
     record: &Value,
     fallback_ms: i64,
 ) -> Result<Option<StoredTurn>, StoreError> {
-    let Some(fields) = record.as_object() else {
+    let Some(listed) = messages_of(record) else {
         return Ok(None);
     };
-    let Some(listed) = fields.get("messages").and_then(Value::as_array) else {
-        return Ok(None);
-    };
-    let meta = fields.get("meta");
+    let meta = record.get("meta");
     let said = |key: &str| meta.and_then(|meta| meta.get(key));
     let own = |key: &str| said("nox").and_then(|nox| nox.get(key));
     let merged = info.kind != SessionKind::Chat && said("nox").is_some();
     let at_ms = own("at_ms")
         .and_then(Value::as_i64)
+        .filter(|at_ms| is_moment(*at_ms))
         .or_else(|| said("ts").and_then(Value::as_str).and_then(parse_timestamp))
         .unwrap_or(fallback_ms);
     let model = if merged { own("model") } else { said("model") };
@@ -359,6 +363,7 @@ pub(crate) fn parse(
             model: text("model"),
             at_ms: detail
                 .and_then(|detail| detail.get("at_ms")?.as_i64())
+                .filter(|at_ms| is_moment(*at_ms))
                 .unwrap_or(at_ms),
             partial: detail.and_then(|detail| detail.get("partial")?.as_bool()) == Some(true),
         });
@@ -385,6 +390,11 @@ fn keep_the_rest(info: &SessionInfo, number: u64, record: &Value, turn: &mut Sto
 /// A copy of a turn for a session that it is merged into.
 pub(crate) fn moved(turn: &StoredTurn, into: &SessionInfo, number: u64) -> StoredTurn {
     let mut copy = StoredTurn {
+        // Nobody writes to the copy.
+        state: match turn.state {
+            turn::OPEN => turn::INTERRUPTED,
+            state => state,
+        },
         rest: None,
         source: None,
         // How a turn went is counted once.

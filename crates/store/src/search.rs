@@ -15,14 +15,19 @@ use crate::{Store, StoreError, What, limits, users};
 
 /// Words of a query that are looked up; the rest of a longer one is left out.
 const QUERY_WORDS: usize = 16;
-/// Messages that a query looks at in the index, newest first. A word that stands in
-/// more of them is found in the newest.
-const HITS_EXAMINED: i64 = 4000;
-/// Messages that are scanned for the very text when the index gives too little.
+/// Messages of the wanted sessions that a query looks at in the index, newest first. A
+/// word that stands in more of them is found in the newest.
+const HITS_EXAMINED: usize = 4000;
+/// Messages that a query passes on its way to those, other sessions' included.
+const HITS_PASSED: i64 = 200_000;
+/// Messages of the wanted sessions that are scanned for the very text when the index
+/// gives too little.
 const MESSAGES_SCANNED: i64 = 10_000;
+/// Messages among which those are looked for, newest first.
+const MESSAGES_PASSED: i64 = 200_000;
 /// Characters that the beginning of a word has at least.
 const BEGUN_CHARS: usize = 3;
-/// Sessions that a scan of titles and names gives.
+/// Sessions that a look at titles and names gives.
 const SESSIONS_FOUND: i64 = 2000;
 /// Characters of context on each side of what was found.
 const SNIPPET_CONTEXT: usize = 60;
@@ -260,27 +265,17 @@ impl Gathered<'_> {
         self.hits.len() >= self.limit
     }
 
-    fn wants(&self, row: &SessionRow) -> bool {
-        row.info.archived == self.archived
-            && self
-                .user
-                .as_deref()
-                .is_none_or(|user| user == row.info.user.as_str())
-    }
-
     fn add_message(&mut self, session: i64, text: &str) -> Result<(), StoreError> {
         if self.seen.insert(session) {
             let row = row_of_key(self.conn, session)?;
-            if self.wants(&row) {
-                let snippet = snippet(text, &self.words);
-                self.hits.push((row, Some(snippet)));
-            }
+            let snippet = snippet(text, &self.words);
+            self.hits.push((row, Some(snippet)));
         }
         Ok(())
     }
 
     fn add_session(&mut self, row: SessionRow) {
-        if self.wants(&row) && self.seen.insert(row.key) {
+        if self.seen.insert(row.key) {
             let snippet = row
                 .info
                 .title
@@ -331,7 +326,11 @@ impl Store {
         for expression in expressions(text) {
             if !found.is_full() {
                 self.search_titles(&expression, &mut found)?;
-                more |= self.search_messages(&expression, &mut found)?;
+                // Where the whole words were too many, so are the begun ones, which
+                // are found in the same places.
+                if !more {
+                    more = self.search_messages(&expression, &mut found)?;
+                }
             }
         }
         if !found.is_full() {
@@ -357,10 +356,18 @@ impl Store {
 
     fn search_titles(&self, expression: &str, found: &mut Gathered<'_>) -> Result<(), StoreError> {
         let mut keys = self.conn.prepare_cached(
-            "SELECT rowid FROM title_index WHERE title_index MATCH ?1
-             ORDER BY rowid DESC LIMIT ?2",
+            // The index comes first: what it finds is few.
+            "SELECT i.rowid FROM title_index i CROSS JOIN sessions s ON s.key = i.rowid
+             WHERE title_index MATCH ?1 AND (s.kind = 2 OR s.archived) = ?2
+                 AND (?3 IS NULL OR s.user = ?3)
+             ORDER BY i.rowid DESC LIMIT ?4",
         )?;
-        let mut hits = keys.query(params![expression, HITS_EXAMINED])?;
+        let mut hits = keys.query(params![
+            expression,
+            found.archived,
+            found.user,
+            SESSIONS_FOUND
+        ])?;
         while let Some(hit) = hits.next()? {
             if found.is_full() {
                 break;
@@ -377,31 +384,38 @@ impl Store {
         expression: &str,
         found: &mut Gathered<'_>,
     ) -> Result<bool, StoreError> {
-        let mut keys = self.conn.prepare_cached(
-            "SELECT rowid FROM message_index WHERE message_index MATCH ?1
-             ORDER BY rowid DESC LIMIT ?2",
-        )?;
-        let mut owner = self.conn.prepare_cached(
-            "SELECT t.session FROM messages m JOIN turns t ON t.key = m.turn WHERE m.key = ?1",
+        let mut places = self.conn.prepare_cached(
+            "SELECT i.rowid, t.session,
+                 (s.kind = 2 OR s.archived) = ?2 AND (?3 IS NULL OR s.user = ?3)
+             FROM message_index i CROSS JOIN messages m ON m.key = i.rowid
+                 CROSS JOIN turns t ON t.key = m.turn
+                 CROSS JOIN sessions s ON s.key = t.session
+             WHERE message_index MATCH ?1 ORDER BY i.rowid DESC LIMIT ?4",
         )?;
         let mut content = self
             .conn
             .prepare_cached("SELECT content FROM messages WHERE key = ?1")?;
-        let mut hits = keys.query(params![expression, HITS_EXAMINED])?;
-        let mut examined = 0;
+        let mut hits =
+            places.query(params![expression, found.archived, found.user, HITS_PASSED])?;
+        let (mut passed, mut examined) = (0, 0);
         while let Some(hit) = hits.next()? {
-            if found.is_full() {
+            if found.is_full() || examined == HITS_EXAMINED {
                 return Ok(true);
             }
+            passed += 1;
+            let is_wanted: bool = hit.get(2)?;
+            if !is_wanted {
+                continue;
+            }
             examined += 1;
-            let message: i64 = hit.get(0)?;
-            let session: i64 = owner.query_row([message], |row| row.get(0))?;
+            let session: i64 = hit.get(1)?;
             if !found.seen.contains(&session) {
+                let message: i64 = hit.get(0)?;
                 let text: String = content.query_row([message], |row| row.get(0))?;
                 found.add_message(session, &text)?;
             }
         }
-        Ok(examined >= HITS_EXAMINED)
+        Ok(passed >= HITS_PASSED)
     }
 
     /// Looks for the very text in titles, names, models and users.
@@ -410,11 +424,17 @@ impl Store {
         // file's name. Folders are no names of sessions.
         let sessions = rows(
             &self.conn,
-            "WHERE replace(s.path, rtrim(s.path, replace(s.path, '/', '')), '') LIKE ?1 ESCAPE '\\'
+            "WHERE (replace(s.path, rtrim(s.path, replace(s.path, '/', '')), '') LIKE ?1 ESCAPE '\\'
                  OR s.title LIKE ?1 ESCAPE '\\' OR s.model LIKE ?1 ESCAPE '\\'
-                 OR u.display LIKE ?1 ESCAPE '\\'
-             ORDER BY s.updated_ms DESC, s.key DESC LIMIT ?2",
-            &[&pattern(text), &SESSIONS_FOUND],
+                 OR u.display LIKE ?1 ESCAPE '\\')
+                 AND (s.kind = 2 OR s.archived) = ?2 AND (?3 IS NULL OR s.user = ?3)
+             ORDER BY s.updated_ms DESC, s.key DESC LIMIT ?4",
+            &[
+                &pattern(text),
+                &found.archived,
+                &found.user,
+                &SESSIONS_FOUND,
+            ],
         )?;
         for row in sessions {
             if found.is_full() {
@@ -429,23 +449,31 @@ impl Store {
     fn scan_messages(&self, text: &str, found: &mut Gathered<'_>) -> Result<(), StoreError> {
         found.words = vec![text.to_lowercase()];
         let mut statement = self.conn.prepare_cached(
-            "SELECT m.content, t.session FROM messages m JOIN turns t ON t.key = m.turn
-             WHERE m.key > (SELECT coalesce(max(key), 0) FROM messages) - ?1
-                 AND (m.content LIKE ?2 ESCAPE '\\' OR m.content LIKE ?3 ESCAPE '\\')
-             ORDER BY m.key DESC",
+            "SELECT m.content LIKE ?1 ESCAPE '\\' OR m.content LIKE ?2 ESCAPE '\\',
+                 m.content, t.session
+             FROM messages m CROSS JOIN turns t ON t.key = m.turn
+                 CROSS JOIN sessions s ON s.key = t.session
+             WHERE m.key > (SELECT coalesce(max(key), 0) FROM messages) - ?3
+                 AND (s.kind = 2 OR s.archived) = ?4 AND (?5 IS NULL OR s.user = ?5)
+             ORDER BY m.key DESC LIMIT ?6",
         )?;
         // SQLite folds the case of ASCII only: other letters are looked for as they
         // were typed, and in lower case.
         let mut messages = statement.query(params![
-            MESSAGES_SCANNED,
             pattern(text),
-            pattern(&text.to_lowercase())
+            pattern(&text.to_lowercase()),
+            MESSAGES_PASSED,
+            found.archived,
+            found.user,
+            MESSAGES_SCANNED
         ])?;
         while let Some(row) = messages.next()? {
             if found.is_full() {
                 break;
             }
-            found.add_message(row.get(1)?, row.get_ref(0)?.as_str().unwrap_or_default())?;
+            if row.get(0)? {
+                found.add_message(row.get(2)?, row.get_ref(1)?.as_str().unwrap_or_default())?;
+            }
         }
         Ok(())
     }

@@ -339,11 +339,10 @@ pub(crate) struct Draft<'a> {
 
 /// Inserts a session under the first free name of its second.
 pub(crate) fn insert(conn: &Connection, draft: &Draft<'_>) -> Result<i64, StoreError> {
-    let mut taken = conn.prepare_cached("SELECT 1 FROM sessions WHERE path = ?1")?;
     let mut n = 1;
     let path = loop {
         let path = names::session_path(draft.kind, draft.user, draft.at_ms, n);
-        if !taken.exists([&path])? {
+        if names::is_free(conn, &path)? {
             break path;
         }
         n += 1;

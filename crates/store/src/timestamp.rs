@@ -7,6 +7,11 @@ const MAX_MS: i64 = 253_402_300_799_999;
 /// The first millisecond of the year 0.
 const MIN_MS: i64 = -62_167_219_200_000;
 
+/// Whether a moment is one of the years that can be written as text.
+pub(crate) fn is_moment(at_ms: i64) -> bool {
+    (MIN_MS..=MAX_MS).contains(&at_ms)
+}
+
 /// A moment, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Civil {

@@ -279,10 +279,10 @@ fn begin(
                     [owner],
                     |row| row.get(0),
                 )?;
-                if others {
-                    touch(conn, owner, now_ms)?;
-                } else if matches!(new.target, Target::New(_)) {
+                if !others && matches!(new.target, Target::New(_)) {
                     session::remove(conn, owner)?;
+                } else {
+                    touch(conn, owner, now_ms)?;
                 }
             }
             // Finished, without a reply to give back: the key is spent.
@@ -503,6 +503,46 @@ impl Store {
             session::remove(&tx, session)?;
         }
         Ok(tx.commit()?)
+    }
+
+    /// Ends a turn that can't be finished: it is interrupted from here on, with what
+    /// was stored of its reply. A call with its idempotency key takes its place.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the turn is finished or gone.
+    pub fn interrupt_turn(&mut self, handle: &TurnHandle) -> Result<(), StoreError> {
+        let now_ms = self.host.now_ms();
+        let tx = self.write()?;
+        let session = unfinished(&tx, handle)?;
+        tx.prepare_cached("UPDATE turns SET state = ?2 WHERE key = ?1")?
+            .execute([handle.turn, INTERRUPTED])?;
+        touch(&tx, session, now_ms)?;
+        Ok(tx.commit()?)
+    }
+
+    /// The number of the session's unfinished turn that
+    /// [`begin_turn`](Self::begin_turn) with this key would replace.
+    ///
+    /// # Errors
+    /// What SQLite reports.
+    pub fn interrupted_turn_of_key(
+        &self,
+        session: &SessionId,
+        key: &str,
+    ) -> Result<Option<u64>, StoreError> {
+        // Counted as the turns that are read are: without the lines that are none.
+        let number: Option<i64> = self
+            .conn
+            .prepare_cached(
+                "SELECT (SELECT count(*) FROM turns b WHERE b.session = t.session
+                     AND b.state <> 3 AND b.number <= t.number)
+                 FROM idempotency i JOIN turns t ON t.key = i.turn
+                     JOIN sessions s ON s.key = t.session
+                 WHERE i.key = ?1 AND s.id = ?2 AND t.state = 2",
+            )?
+            .query_row([key, session.as_str()], |row| row.get(0))
+            .optional()?;
+        Ok(number.and_then(|number| u64::try_from(number).ok()))
     }
 
     /// A whole turn at once.

@@ -841,3 +841,119 @@ fn several_settings_are_set_together_or_not_at_all() {
         [("global".into(), "{\"name\":\"x\"}".into())]
     );
 }
+
+#[test]
+fn a_turn_that_cannot_be_finished_is_interrupted_and_keeps_its_reply() {
+    let (mut store, host) = memory();
+    let id = say(&mut store, None, "first", "ok");
+    let handle = begin(&mut store, Target::Session(&id));
+    store.save_partial(&handle, "half an", None).unwrap();
+    host.now_ms.set(host.now_ms.get() + 1000);
+    store.interrupt_turn(&handle).unwrap();
+    let turn = store.turns(&id).unwrap().remove(1);
+    assert_eq!(turn.state, TurnState::Interrupted);
+    assert_eq!(turn.messages[1].content, "half an");
+    assert!(turn.messages[1].partial);
+    let info = store.session(&id).unwrap();
+    assert_eq!((info.turns, info.updated_ms), (2, host.now_ms.get()));
+    store.finish_turn(&handle, &reply("after all")).unwrap();
+    assert!(matches!(
+        store.interrupt_turn(&handle),
+        Err(StoreError::NotFound {
+            what: What::Turn,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn the_turn_that_a_second_attempt_replaces_is_known_before() {
+    let (mut store, _) = memory();
+    let id = say(&mut store, None, "first", "ok");
+    let other = say(&mut store, None, "other", "ok");
+    let of_key = |store: &Store, id: &SessionId| store.interrupted_turn_of_key(id, "k").unwrap();
+    assert_eq!(of_key(&store, &id), None);
+    let new = new_turn(Target::Session(&id), Some("k"));
+    let Begun::Started(handle) = store.begin_turn(&new).unwrap() else {
+        panic!("the key is new")
+    };
+    assert_eq!(of_key(&store, &id), None, "it is being answered");
+    store.interrupt_turn(&handle).unwrap();
+    assert_eq!(of_key(&store, &id), Some(2));
+    assert_eq!(store.turns(&id).unwrap()[1].number, 2);
+    assert_eq!(of_key(&store, &other), None);
+    assert!(matches!(store.begin_turn(&new), Ok(Begun::Started(_))));
+    assert_eq!(store.turns(&id).unwrap().len(), 2);
+    assert_eq!(of_key(&store, &id), None);
+}
+
+#[test]
+fn a_session_whose_only_turn_is_tried_again_counts_what_it_has() {
+    let (mut store, _) = memory();
+    let id = store.create_session(&NewSession::default()).unwrap().id;
+    let new = new_turn(Target::Session(&id), Some("k"));
+    let Begun::Started(handle) = store.begin_turn(&new).unwrap() else {
+        panic!("the key is new")
+    };
+    store.interrupt_turn(&handle).unwrap();
+    assert_eq!(store.session(&id).unwrap().turns, 1);
+    store.begin_turn(&new).unwrap();
+    assert_eq!(store.session(&id).unwrap().turns, 0);
+}
+
+#[test]
+fn the_copy_of_an_open_turn_is_interrupted() {
+    let (mut store, _) = memory();
+    let id = say(&mut store, None, "first", "ok");
+    let handle = begin(&mut store, Target::Session(&id));
+    store.save_partial(&handle, "half an", None).unwrap();
+    let merged = store.merge(std::slice::from_ref(&id), None, None).unwrap();
+    let states = |store: &Store, id: &SessionId| -> Vec<TurnState> {
+        let turns = store.turns(id).unwrap();
+        turns.iter().map(|turn| turn.state).collect()
+    };
+    let expected = [TurnState::Finished, TurnState::Interrupted];
+    assert_eq!(states(&store, &merged.id), expected);
+    assert_eq!(merged.turns, 2);
+    store
+        .finish_turn(&handle, &reply("half an answer"))
+        .unwrap();
+    assert_eq!(states(&store, &id), [TurnState::Finished; 2]);
+    assert_eq!(states(&store, &merged.id), expected);
+}
+
+#[test]
+fn a_common_word_is_found_where_it_is_wanted_however_much_came_after() {
+    let (mut store, _) = memory();
+    let aside = say(&mut store, None, "a whale", "indeed");
+    store.set_archived(&aside, true).unwrap();
+    let of_ann = session_of(&mut store, "ann", "a whale");
+    // More messages than a search looks at, all of them newer.
+    let record = "{\"messages\": [{\"role\": \"user\", \"content\": \"whale\"}, {\"role\": \"assistant\", \"content\": \"whale\"}]}\n";
+    let file = nox_store::TreeFile {
+        path: "sessions/much.jsonl".into(),
+        bytes: record.repeat(5100).into_bytes(),
+        modified_ms: None,
+    };
+    store.import(vec![file], &common::IMPORT).unwrap();
+    // As a word, and as a part of one.
+    for text in ["whale", "hale"] {
+        let search = |user, archived| -> Vec<SessionId> {
+            let page = store.search(&SearchQuery {
+                text,
+                user,
+                archived,
+                limit: 0,
+            });
+            let hits = page.unwrap().hits;
+            hits.into_iter().map(|hit| hit.session.id).collect()
+        };
+        assert_eq!(search(None, true), std::slice::from_ref(&aside), "{text}");
+        assert_eq!(
+            search(Some("ann"), false),
+            std::slice::from_ref(&of_ann),
+            "{text}"
+        );
+        assert_eq!(search(Some("ann"), true), [], "{text}");
+    }
+}

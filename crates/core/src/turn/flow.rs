@@ -15,7 +15,7 @@ use super::consult::{self, MAX_ANSWER_BYTES};
 use super::events::Emitter;
 use super::prepare::PreparedTurn;
 use super::score;
-use super::{InstrumentUse, TurnEvent, TurnFailure, TurnOutcome};
+use super::{InstrumentUse, MayAsk, TurnEvent, TurnFailure, TurnOutcome};
 
 /// Between what was said before an instrument was asked and after.
 const PARAGRAPH: &str = "\n\n";
@@ -23,6 +23,7 @@ const PARAGRAPH: &str = "\n\n";
 /// A turn that is going on.
 pub(super) struct Flow<'r, B> {
     router: &'r Router<B>,
+    may_ask: MayAsk<'r>,
     prepared: PreparedTurn,
     /// What the model is told of the instrument, where there is one to ask.
     advice: Option<&'static str>,
@@ -110,16 +111,18 @@ where
 {
     pub(super) fn new(
         router: &'r Router<B>,
+        may_ask: MayAsk<'r>,
         prepared: PreparedTurn,
         cancel: CancelToken,
         out: Emitter<TurnEvent>,
     ) -> Self {
         let obstacle = consult::obstacle(&prepared, router);
-        let may_ask = prepared.instrument.is_some() && obstacle.is_none();
+        let has_instrument = prepared.instrument.is_some() && obstacle.is_none();
         Self {
-            advice: may_ask.then(|| consult::advice(&prepared)).flatten(),
+            advice: has_instrument.then(|| consult::advice(&prepared)).flatten(),
             obstacle,
             router,
+            may_ask,
             prepared,
             cancel,
             out,
@@ -289,6 +292,10 @@ where
         }
         if self.cancel.is_cancelled() {
             return Consulted::Cancelled;
+        }
+        if !(self.may_ask)(&alias) {
+            self.warning = Some(format!("the instrument {alias} is no longer allowed"));
+            return Consulted::Nothing;
         }
         let cancel = self.cancel.clone();
         let request = match consult::ask(&alias, question, self.router, cancel) {

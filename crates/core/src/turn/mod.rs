@@ -89,7 +89,11 @@ pub struct TurnFailure<E: std::error::Error + 'static> {
 /// Takes turns with the backends of a router.
 pub struct ChatClient<'r, B> {
     router: &'r Router<B>,
+    may_ask: MayAsk<'r>,
 }
+
+/// Whether the instrument of this alias may be asked now.
+type MayAsk<'r> = &'r dyn Fn(&str) -> bool;
 
 impl<'r, B: Backend> ChatClient<'r, B>
 where
@@ -97,7 +101,18 @@ where
 {
     /// A client of these backends.
     pub fn new(router: &'r Router<B>) -> Self {
-        Self { router }
+        Self {
+            router,
+            may_ask: &|_| true,
+        }
+    }
+
+    /// With a last word on instruments: it is asked for the alias right before the
+    /// instrument is, which may be long after the turn was prepared.
+    #[must_use]
+    pub fn with_permission(mut self, may_ask: &'r dyn Fn(&str) -> bool) -> Self {
+        self.may_ask = may_ask;
+        self
     }
 
     /// Starts a turn; it goes on while the stream is polled. Raising `cancel` ends
@@ -107,9 +122,9 @@ where
     /// # Cancel safety
     /// Dropping the stream ends the turn.
     pub fn turn(&self, prepared: PreparedTurn, cancel: CancelToken) -> Turn<'r, B::Error> {
-        let router = self.router;
+        let (router, may_ask) = (self.router, self.may_ask);
         Turn {
-            events: Events::new(|out| Flow::new(router, prepared, cancel, out).run()),
+            events: Events::new(|out| Flow::new(router, may_ask, prepared, cancel, out).run()),
         }
     }
 
@@ -127,10 +142,10 @@ where
         answer: String,
         cancel: CancelToken,
     ) -> Turn<'r, B::Error> {
-        let router = self.router;
+        let (router, may_ask) = (self.router, self.may_ask);
         Turn {
             events: Events::new(|out| {
-                Flow::new(router, prepared, cancel, out).take_up(said, asked, answer)
+                Flow::new(router, may_ask, prepared, cancel, out).take_up(said, asked, answer)
             }),
         }
     }

@@ -132,6 +132,27 @@ fn without_the_setting_nobody_is_asked() {
 }
 
 #[test]
+fn who_takes_the_permission_back_while_the_model_speaks_has_the_last_word() {
+    let chat = Chat::with_instrument(vec![say(QUERY)], vec![]);
+    let messages = json!([{"role": "user", "content": "How far is the moon?"}]);
+    let prepared = chat.prepare(&json!({ "messages": messages }));
+    // The model is still told of the instrument.
+    let may_ask = |alias: &str| {
+        assert_eq!((alias, chat.local_asked().len()), ("big", 1));
+        false
+    };
+    let client = chat.client().with_permission(&may_ask);
+    let run = chat.run(client.turn(prepared, CancelToken::new()));
+    assert_eq!(run.text, "Let me ask.");
+    let meta = run.done().result.meta;
+    assert!(chat.cloud_asked().is_empty() && !meta.route.left_device);
+    assert_eq!(
+        meta.instrument_warning.as_deref(),
+        Some("the instrument big is no longer allowed")
+    );
+}
+
+#[test]
 fn an_instrument_that_cannot_be_used_is_told_in_words() {
     for (instrument, model, warning) in [
         ("nox", "nox", "the instrument nox is itself what was asked"),

@@ -1,14 +1,14 @@
 //! `config.*`: the user's settings and the routing configuration.
 
-use nox_core::{BackendKind, RuntimeConfig, Settings};
+use nox_core::{BackendKind, RuntimeConfig};
 use nox_protocol::ConfigResult;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::error::{ParamError, RuntimeError};
 use crate::model_id::ModelId;
 use crate::params::{self, Params};
 use crate::runtime::Shared;
-use crate::stored::{RUNTIME_KEY, SETTINGS_KEY, Stored};
+use crate::stored::{RUNTIME_KEY, SETTINGS_KEY};
 
 impl Shared {
     /// What is in force.
@@ -26,7 +26,6 @@ impl Shared {
         &self,
         params: &Params<'_>,
     ) -> Result<ConfigResult, RuntimeError> {
-        let stored = self.chats.stored();
         let runtime = match params.present("runtime") {
             None => None,
             Some(Value::Null) => Some((None, RuntimeConfig::default())),
@@ -39,12 +38,14 @@ impl Shared {
             Some(Value::String(text)) => Some((Some(text.clone()), RuntimeConfig::parse(text)?)),
             Some(_) => return Err(params::wrong("runtime", "an object, or its JSON text").into()),
         };
-        let in_force = runtime.as_ref().map_or(&stored.runtime, |(_, read)| read);
-        let settings = match params.get("settings") {
-            None => None,
-            Some(changes) => Some(self.changed_settings(&stored, in_force, changes).await?),
-        };
-        let settings = settings.as_ref().map(settings_text);
+        let wanted = params.get("settings");
+        let new_runtime = runtime.as_ref().map(|(_, read)| read);
+        if let Some(wanted) = wanted {
+            self.check_changes(new_runtime, wanted).await?;
+        }
+        let settings = wanted
+            .map(|wanted| self.changed_settings(wanted))
+            .transpose()?;
         let mut changes = Vec::new();
         if let Some(text) = &settings {
             changes.push((SETTINGS_KEY, Some(text.as_str())));
@@ -59,21 +60,22 @@ impl Shared {
 
     /// Changes settings; the names in the changes must stand for something now.
     pub(super) async fn set_settings(&self, changes: &Value) -> Result<(), RuntimeError> {
-        let stored = self.chats.stored();
-        let settings = self
-            .changed_settings(&stored, &stored.runtime, changes)
-            .await?;
-        let text = settings_text(&settings);
+        self.check_changes(None, changes).await?;
+        let text = self.changed_settings(changes)?;
         self.chats
             .change_stored(|store| store.set_setting(SETTINGS_KEY, Some(&text)))
     }
 
-    async fn changed_settings(
+    /// Whether these changes can be made, with a routing that comes with them or the
+    /// one in force. Others may be made while this waits, so what is to be stored is
+    /// worked out [afterwards](Self::changed_settings).
+    async fn check_changes(
         &self,
-        stored: &Stored,
-        runtime: &RuntimeConfig,
+        new_runtime: Option<&RuntimeConfig>,
         changes: &Value,
-    ) -> Result<Settings, RuntimeError> {
+    ) -> Result<(), RuntimeError> {
+        let stored = self.chats.stored();
+        let runtime = new_runtime.unwrap_or(&stored.runtime);
         let settings = stored.settings.patched(changes)?;
         let changed = |name| changes.get(name).and_then(Value::as_str);
         if let Some(instrument) = settings.instrument()
@@ -93,7 +95,14 @@ impl Shared {
         {
             self.resolve(model).await?;
         }
-        Ok(settings)
+        Ok(())
+    }
+
+    /// The settings in force with these changes, as they are stored. To be stored
+    /// before anything is waited for.
+    fn changed_settings(&self, changes: &Value) -> Result<String, RuntimeError> {
+        let settings = self.chats.stored().settings.patched(changes)?;
+        Ok(Value::Object(settings.fields().clone()).to_string())
     }
 
     /// Whether an alias has a route that this host can take.
@@ -125,9 +134,4 @@ fn aliases(runtime: &RuntimeConfig) -> Vec<String> {
         .aliases()
         .map(|(alias, _)| alias.to_owned())
         .collect()
-}
-
-fn settings_text(settings: &Settings) -> String {
-    let fields: &Map<String, Value> = settings.fields();
-    Value::Object(fields.clone()).to_string()
 }

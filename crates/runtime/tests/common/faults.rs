@@ -3,13 +3,14 @@
 //! The fault model: any single operation of the store (listing, opening, beginning
 //! a file, a write, publishing) may fail with an error of the platform, once or from
 //! then on; a read from an open file may fail from the Nth read on. Faults do not
-//! corrupt what was stored before.
+//! corrupt what was stored before. A listing may also take its time.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
 use futures::FutureExt;
+use futures::channel::oneshot;
 use futures::future::LocalBoxFuture;
 use nox_engine::ModelSource;
 use nox_protocol::StorageKind;
@@ -26,6 +27,8 @@ pub struct Plan {
     pub n_injected: Cell<u64>,
     n_reads: Cell<u64>,
     pub reads_fail_at: Cell<Option<u64>>,
+    /// What the next listing waits for.
+    pub list_waits_for: RefCell<Option<oneshot::Receiver<()>>>,
 }
 
 impl Plan {
@@ -85,6 +88,10 @@ impl ModelStore for FaultyStore {
     fn list(&self) -> LocalBoxFuture<'_, Result<Vec<StoredModel>, StorageError>> {
         async move {
             self.plan.check("list")?;
+            let gate = self.plan.list_waits_for.take();
+            if let Some(gate) = gate {
+                gate.await.expect("who holds it back lets it go");
+            }
             self.inner.list().await
         }
         .boxed_local()

@@ -369,6 +369,10 @@ impl Host {
         }
     }
 
+    pub fn has_ended(&self, id: &Id) -> bool {
+        response(&self.frames.borrow(), id).is_some()
+    }
+
     pub fn call(&self, method: &str, params: &Value) -> Result<Value, RpcError> {
         self.end(&self.begin(method, params))
     }

@@ -145,6 +145,31 @@ fn partial_text_survives_the_process_and_is_marked() {
 }
 
 #[test]
+fn a_second_attempt_is_not_told_of_the_first_that_the_process_lost() {
+    let desk = Desk::new();
+    let id = session_of(&desk.ask("zero", &json!({})));
+    desk.script(&[vec![
+        Step::Say("One ".to_owned()),
+        Step::Say("two".to_owned()),
+        Step::Hang,
+    ]]);
+    let keyed = json!({"session": id, "stream": true, "idempotency_key": "k"});
+    desk.begin("count", &keyed);
+    for _ in 0..60 {
+        desk.host.skip_ms(1001.0);
+        desk.host.step();
+    }
+    let found = Desk::open(wreck(&desk.folder));
+    assert_eq!(said(&found.session(&id)).last().unwrap().1, "One two");
+    let again = found.ask("count", &keyed);
+    assert_eq!(again.meta.session.unwrap().turn, 2);
+    assert_eq!(
+        found.local.last_asked()[1..],
+        ["zero", "You said: zero", "count"]
+    );
+}
+
+#[test]
 fn a_question_that_was_never_answered_is_kept_and_not_told_again() {
     let desk = Desk::new();
     let id = session_of(&desk.ask("zero", &json!({})));

@@ -53,6 +53,44 @@ fn without_the_setting_nothing_leaves() {
 }
 
 #[test]
+fn an_instrument_that_is_switched_off_while_the_model_speaks_is_not_asked() {
+    for instrument in [json!(null), json!("either")] {
+        let desk = desk();
+        let words = std::iter::repeat_n("word ", 50).chain([QUERY]);
+        desk.script(&[words.map(|text| Step::Say(text.to_owned())).collect()]);
+        let call = desk.begin("How far?", &json!({"stream": true}));
+        desk.host
+            .run_until(|frames| has_notification(frames, &call, "chat.delta", ""));
+        desk.set(&json!({"settings": {"instrument": instrument}}));
+        assert!(!desk.host.has_ended(&call), "it was switched off in time");
+        let result = desk.host.end_chat(&call).unwrap();
+        assert!(desk.cloud.asked.borrow().is_empty());
+        assert!(!result.meta.route.left_device);
+        assert_eq!(
+            result.meta.instrument_warning.as_deref(),
+            Some("the instrument big is no longer allowed")
+        );
+    }
+}
+
+#[test]
+fn who_has_handed_the_chats_over_goes_by_nothing_but_sanitize() {
+    let desk = desk();
+    desk.set(&json!({"settings": {"sanitize": true, "system_prompt": "Be brief."}}));
+    let _other = desk.hand_over();
+    desk.script(&[say(QUERY)]);
+    let unkept = json!({"session": null});
+    let result = desk.ask("I am me@example.com", &unkept);
+    assert!(result.meta.instrument_warning.is_some());
+    let asked = desk.local.last_asked();
+    assert_eq!(asked[1], "I am [REDACTED:EMAIL]");
+    assert_ne!(asked[0], "Be brief.");
+    // Nor does the routing hold that the other may have changed.
+    desk.ask("hello", &json!({"session": null, "model": "big"}));
+    assert!(desk.cloud.asked.borrow().is_empty());
+}
+
+#[test]
 fn an_instrument_that_fails_leaves_the_reply_as_it_is() {
     let desk = desk();
     desk.script(&[say(QUERY)]);

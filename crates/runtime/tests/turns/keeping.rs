@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
-use nox_protocol::{ErrorKind, FinishReason, RuntimeFrame, StorageKind};
+use nox_protocol::{ErrorKind, FinishReason, StorageKind};
 use nox_runtime::store::FileChats;
 use nox_runtime::{ChatDatabase, OpenError, Platform};
 use nox_store::{Host as StoreHost, Store};
@@ -314,11 +314,9 @@ impl ChatDatabase for Tight {
     }
 }
 
-#[test]
-fn a_reply_for_which_there_is_no_room_fails_the_call_and_nothing_else() {
-    let desk = Desk::new();
-    let id = session_of(&desk.ask("one", &json!({})));
-    let desk = desk.restart_with(|folder| {
+/// A host in the desk's folder whose database may not grow much.
+fn tight(desk: Desk) -> Desk {
+    desk.restart_with(|folder| {
         let path = folder.chats();
         Setup {
             chats: Box::new(move |platform| {
@@ -329,7 +327,14 @@ fn a_reply_for_which_there_is_no_room_fails_the_call_and_nothing_else() {
             }),
             ..Setup::default()
         }
-    });
+    })
+}
+
+#[test]
+fn a_reply_for_which_there_is_no_room_fails_the_call_and_nothing_else() {
+    let desk = Desk::new();
+    let id = session_of(&desk.ask("one", &json!({})));
+    let desk = tight(desk);
     desk.script(&[say(&"a long reply ".repeat(100_000))]);
     let params = json!({"session": id, "idempotency_key": "k"});
     check_error(
@@ -347,25 +352,89 @@ fn a_reply_for_which_there_is_no_room_fails_the_call_and_nothing_else() {
 }
 
 #[test]
+fn what_was_saved_of_a_reply_stays_where_the_rest_finds_no_room() {
+    let desk = Desk::new();
+    let id = session_of(&desk.ask("one", &json!({})));
+    let desk = tight(desk);
+    let pieces = ["Half ", "of it. ", &"a long reply ".repeat(100_000)];
+    desk.script(&[pieces.map(|text| Step::Say(text.to_owned())).to_vec()]);
+    let params = json!({"session": id, "idempotency_key": "k", "stream": true});
+    let call = desk.begin("two", &params);
+    desk.host
+        .run_until(|frames| has_notification(frames, &call, "chat.delta", ""));
+    // The next piece is saved, and no other for a second.
+    desk.host.skip_ms(1001.0);
+    check_error(desk.host.end(&call), ErrorKind::QuotaExceeded, "");
+    let kept = desk.session(&id);
+    let turn = &kept["turns"][1];
+    assert_eq!(turn["state"], "interrupted");
+    assert_eq!(turn["messages"][0]["content"], "two");
+    assert_eq!(turn["messages"][1]["content"], "Half of it.");
+    // The second attempt takes its place, and is not told of it.
+    let again = desk.ask("two", &params);
+    assert_eq!(again.meta.session.unwrap().turn, 2);
+    assert_eq!(
+        desk.local.last_asked()[1..],
+        ["one", "You said: one", "two"]
+    );
+    assert_eq!(said(&desk.session(&id)).len(), 4);
+}
+
+/// Turns can be begun, and then neither changed nor taken away.
+const BROKEN: &str = "
+    CREATE TRIGGER no_update BEFORE UPDATE ON turns BEGIN SELECT RAISE(ABORT, 'broken'); END;
+    CREATE TRIGGER no_delete BEFORE DELETE ON turns BEGIN SELECT RAISE(ABORT, 'broken'); END;";
+const REPAIRED: &str = "DROP TRIGGER no_update; DROP TRIGGER no_delete;";
+
+#[test]
+fn a_turn_that_could_not_be_ended_does_not_stand_in_the_way_of_its_key() {
+    let desk = Desk::new();
+    let id = session_of(&desk.ask("one", &json!({})));
+    let disk = rusqlite::Connection::open(desk.folder.chats()).unwrap();
+    let params = json!({"session": id, "idempotency_key": "k"});
+    for lost in [say("lost"), vec![Step::Fail { sent: false }]] {
+        disk.execute_batch(BROKEN).unwrap();
+        desk.script(&[lost]);
+        desk.chat(&asking("two", &params)).unwrap_err();
+        // As long as it is so the same call fails, and says why.
+        let error = desk.chat(&asking("two", &params)).unwrap_err();
+        assert_eq!(error.data.kind, ErrorKind::StorageBusy, "{error}");
+        disk.execute_batch(REPAIRED).unwrap();
+        desk.script(&[vec![Step::Fail { sent: false }]]);
+        desk.chat(&asking("two", &params)).unwrap_err();
+    }
+    let again = desk.ask("two", &params);
+    assert_eq!(again.meta.session.unwrap().turn, 2);
+    let texts = said(&desk.session(&id)).into_iter().map(|(_, text)| text);
+    assert_eq!(
+        texts.collect::<Vec<_>>(),
+        ["one", "You said: one", "two", "You said: two"]
+    );
+}
+
+#[test]
+fn a_turn_has_its_own_number_whatever_is_noted_of_its_chat() {
+    let desk = Desk::new();
+    let id = session_of(&desk.ask("one", &json!({})));
+    // As an import could note it.
+    let disk = rusqlite::Connection::open(desk.folder.chats()).unwrap();
+    disk.execute("UPDATE sessions SET turns = 40", []).unwrap();
+    assert_eq!(desk.session(&id)["session"]["turns"], 40);
+    let params = json!({"session": id, "idempotency_key": "k"});
+    let result = desk.ask("two", &params);
+    assert_eq!(result.meta.session.as_ref().unwrap().turn, 2);
+    assert_eq!(desk.ask("two", &params), result);
+    assert_eq!(desk.session(&id)["turns"][1]["turn"], 2);
+}
+
+#[test]
 fn a_turn_that_is_going_on_when_the_chats_are_taken_over_is_kept_as_far_as_it_came() {
     let desk = Desk::new();
     desk.script(&[vec![Step::Say("As far as this.".to_owned()), Step::Hang]]);
     let call = desk.begin("Tell me all.", &json!({"stream": true}));
     desk.host
         .run_until(|frames| has_notification(frames, &call, "chat.delta", ""));
-    let other = Desk::open(Rc::clone(&desk.folder));
-    let taken = other.host.begin("storage.take_over", &json!({}));
-    let has_ended = |host: &crate::common::Host, id| {
-        host.frames().iter().any(|frame| {
-            matches!(frame, RuntimeFrame::Response(response) if response.id.as_ref() == Some(id))
-        })
-    };
-    while !has_ended(&other.host, &taken) {
-        desk.host.skip_ms(10.0);
-        desk.host.step();
-        other.host.step();
-    }
-    other.host.end(&taken).unwrap();
+    let other = desk.hand_over();
     let result = desk.host.end_chat(&call).unwrap();
     assert_eq!(result.meta.finish_reason, FinishReason::Cancelled);
     let kept = other.session(&session_of(&result));

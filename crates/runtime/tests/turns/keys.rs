@@ -1,9 +1,9 @@
 //! The same key gives the same reply, made once and kept once, also after a restart.
 
-use nox_protocol::ErrorKind;
+use nox_protocol::{ErrorKind, FinishReason};
 use serde_json::json;
 
-use crate::common::check_error;
+use crate::common::{check_error, has_notification};
 use crate::scripted::{Desk, Step, asking, session_of};
 
 #[test]
@@ -62,6 +62,30 @@ fn calls_with_one_key_at_once_make_one_turn() {
     assert!(results.iter().all(|result| *result == results[0]));
     assert_eq!(desk.local.asked.borrow().len(), 1);
     assert_eq!(desk.n_sessions(), 1);
+}
+
+#[test]
+fn a_call_that_waits_for_another_with_its_key_can_be_cancelled() {
+    let desk = Desk::new();
+    desk.script(&[vec![Step::Say("Half ".to_owned()), Step::Hang]]);
+    let params = json!({"idempotency_key": "k", "stream": true});
+    let first = desk.begin("hello", &params);
+    let second = desk.begin("hello", &params);
+    desk.host
+        .run_until(|frames| has_notification(frames, &first, "chat.delta", ""));
+    desk.host.cancel(&second);
+    let cancelled = desk.host.end_chat(&second).unwrap();
+    assert_eq!(cancelled.meta.finish_reason, FinishReason::Cancelled);
+    assert_eq!(cancelled.message.content, "");
+    assert_eq!(cancelled.meta.session, None);
+    assert!(!desk.host.has_ended(&first));
+    // The key is still the first call's: a third one waits for it.
+    let third = desk.begin("hello", &params);
+    desk.host.cancel(&first);
+    let first = desk.host.end_chat(&first).unwrap();
+    assert_eq!(first.message.content, "Half");
+    let third = desk.host.end_chat(&third).unwrap();
+    assert_eq!(third.message.content, "You said: hello");
 }
 
 #[test]

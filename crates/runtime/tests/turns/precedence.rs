@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::scripted::{Desk, session_of};
+use crate::common::has_notification;
+use crate::scripted::{Desk, Step, session_of};
 
 #[test]
 fn a_call_goes_before_its_alias_and_that_before_the_settings() {
@@ -50,4 +51,25 @@ fn settings_hold_after_a_restart() {
     let result = desk.ask("hi", &json!({}));
     assert_eq!(result.meta.target.temperature, 0.375);
     assert_eq!(desk.session(&session_of(&result))["session"]["turns"], 1);
+}
+
+#[test]
+fn a_call_that_waited_goes_by_what_is_set_when_its_turn_comes() {
+    let desk = Desk::new();
+    let id = session_of(&desk.ask("zero", &json!({})));
+    desk.script(&[vec![Step::Say("a".to_owned()), Step::Hang]]);
+    let params = json!({"session": id, "stream": true});
+    let first = desk.begin("one", &params);
+    let second = desk.begin("I am me@example.com", &params);
+    desk.host
+        .run_until(|frames| has_notification(frames, &second, "chat.progress", "queued"));
+    desk.set(&json!({"settings": {"sanitize": true, "system_prompt": "Be brief."}}));
+    desk.host.cancel(&first);
+    let result = desk.host.end_chat(&second).unwrap();
+    assert!(result.meta.target.sanitize);
+    let asked = desk.local.last_asked();
+    assert_eq!(asked[0], "Be brief.");
+    assert_eq!(asked.last().unwrap(), "I am [REDACTED:EMAIL]");
+    let kept = desk.session(&id);
+    assert!(!kept.to_string().contains("me@example.com"));
 }

@@ -238,6 +238,19 @@ impl Desk {
         Self::start(folder, setup)
     }
 
+    /// Another host in the same folder takes the chats over.
+    pub(crate) fn hand_over(&self) -> Self {
+        let other = Self::open(Rc::clone(&self.folder));
+        let taken = other.host.begin("storage.take_over", &json!({}));
+        while !other.host.has_ended(&taken) {
+            self.host.skip_ms(10.0);
+            self.host.step();
+            other.host.step();
+        }
+        other.host.end(&taken).unwrap();
+        other
+    }
+
     pub(crate) fn set(&self, params: &Value) {
         self.host.call("config.set", params).unwrap();
     }
