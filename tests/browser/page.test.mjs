@@ -146,6 +146,25 @@ describe('a page that is pressed hard', () => {
     assert.match(await page.getByTestId('message-assistant').innerText(), /nox/i);
   });
 
+  test('stop pressed while Nox starts leaves the draft alone', async () => {
+    let release;
+    const held = new Promise((resolve) => (release = resolve));
+    await browser.context.route('**/runtime/*/*.wasm', async (route) => {
+      await held;
+      await route.continue();
+    });
+    const page = await openPage(browser.context, server.origin);
+    await page.getByTestId('composer').fill('Who are you?');
+    await page.getByTestId('composer').press('Enter');
+    await page.getByTestId('stop').waitFor();
+    await page.getByTestId('composer').fill('Not yet');
+    await page.getByTestId('stop').click();
+    await page.getByTestId('send').waitFor();
+    assert.equal(await page.getByTestId('composer').inputValue(), 'Not yet');
+    assert.equal(await page.getByTestId('message-user').count(), 1);
+    release();
+  });
+
   test('send pressed twice sends once', async () => {
     const page = await openPage(browser.context, server.origin);
     await page.getByTestId('composer').fill('Hello');
@@ -365,6 +384,57 @@ describe('kept chats', () => {
     assert.equal(await rows().count(), 1);
   });
 
+  test('leaving the field of a new title saves it, and the focus goes where the user puts it', async () => {
+    await begin('Hello');
+    await act('Hello', 'Rename');
+    await page.getByTestId('rename').fill('A quiet evening');
+    await page.getByTestId('session-search').click();
+    await row('A quiet evening').waitFor();
+    await gone(page.getByTestId('rename'));
+    assert.equal(await page.evaluate(() => document.activeElement.dataset.testid), 'session-search');
+  });
+
+  test('a chat that is opened again in mid-reply is not interrupted', async () => {
+    await begin('Hello');
+    const rambling = await openRambling(browser.context, server.origin);
+    await page.close();
+    page = rambling;
+    await page.waitForFunction(() => document.querySelector('[data-testid="import-progress"]') === null);
+    await gone(page.getByTestId('not-kept'));
+    await row('Hello').getByTestId('session-open').click();
+    await page.getByTestId('message-user').waitFor();
+    const pressed = page.waitForFunction(() => {
+      const reply = document.querySelectorAll('[data-testid="message-assistant"]')[1];
+      if (!(reply?.textContent.trim().length > 20)) return false;
+      document.querySelector('[data-testid="session-row"][data-current] [data-testid="session-open"]').click();
+      return true;
+    });
+    await page.getByTestId('composer').fill('Go on for long');
+    await page.getByTestId('composer').press('Enter');
+    await pressed;
+    await page.getByTestId('meta-line').nth(1).waitFor();
+    assert.deepEqual(await asked(), ['Hello', 'Go on for long']);
+    assert.equal(await page.locator('[data-status="stopped"]').count(), 0);
+  });
+
+  test('a chat that cannot be drawn leaves the page to the others', async () => {
+    await begin('Hello');
+    await page.addInitScript(() => {
+      const { get } = Object.getOwnPropertyDescriptor(MessageEvent.prototype, 'data');
+      Object.defineProperty(MessageEvent.prototype, 'data', {
+        get() {
+          const data = get.call(this);
+          for (const session of data?.result?.sessions ?? []) session.title = { no: 'text' };
+          return data;
+        },
+      });
+    });
+    await page.reload();
+    await page.getByText('The list cannot be shown.').waitFor();
+    await page.getByTestId('new-chat').click();
+    assert.match((await say(page, 'Who are you?')).reply, /nox/i);
+  });
+
   test('deleting asks first, and then takes the chat from the list and from the page', async () => {
     await begin('Hello');
     await act('Hello', 'Delete');
@@ -411,6 +481,9 @@ describe('kept chats', () => {
     const zip = { name: 'chats.zip', mimeType: 'application/zip', buffer: Buffer.from('no zip at all') };
     await page.getByTestId('chats-input').setInputFiles(zip);
     await page.getByTestId('banner').filter({ hasText: 'chats.zip was not imported' }).waitFor();
+    await page.getByRole('button', { name: 'Dismiss' }).press('Enter');
+    await gone(page.getByTestId('banner'));
+    await page.waitForFunction(() => document.activeElement.id === 'conversation');
   });
 
   test('a reply broken off by a crash is asked for again in the same chat, once', async () => {
@@ -500,6 +573,20 @@ describe('kept chats', () => {
     assert.equal(await temperature.inputValue(), '0.5');
   });
 
+  test('a press that only ends outside a dialog leaves it open, with what was typed', async () => {
+    await page.getByTestId('settings-open').click();
+    const temperature = page.getByTestId('setting-temperature');
+    await temperature.fill('0.5');
+    const { x, y } = await temperature.boundingBox();
+    await page.mouse.move(x + 20, y + 10);
+    await page.mouse.down();
+    await page.mouse.move(5, 5);
+    await page.mouse.up();
+    assert.equal(await temperature.inputValue(), '0.5');
+    await page.mouse.click(5, 5);
+    await gone(page.getByTestId('settings-dialog'));
+  });
+
   test('with chats not kept, the header says so, and the list stays as it is', async () => {
     await begin('Hello');
     await page.getByTestId('settings-open').click();
@@ -545,6 +632,7 @@ describe('kept chats', () => {
     await page.getByTestId('persona-open').click();
     await page.getByRole('button', { name: 'Take back: Name' }).click();
     await page.getByText('Saved.').waitFor();
+    await page.waitForFunction(() => document.activeElement.dataset.testid === 'persona-central_name');
     await page.keyboard.press('Escape');
     await page.getByPlaceholder('Message Nox').waitFor();
   });

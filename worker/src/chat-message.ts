@@ -19,6 +19,8 @@ export interface SpokenMessage {
   readonly status: MessageStatus;
   /** The turn of the kept chat that it belongs to; `null` while it is not kept. */
   readonly turn: number | null;
+  /** Whether it was sent to be kept: then the database may have it, also where `turn` is not known. */
+  readonly maybeStored: boolean;
   /** How the reply came about; once it is complete. */
   readonly meta: ChatMeta | null;
   /** What is known of that for a reply that was read from the database. */
@@ -49,7 +51,7 @@ export function isSpoken(message: ChatMessage): message is SpokenMessage {
 /** A message that was just said. */
 export function newMessage(id: number, role: SpokenMessage["role"], text: string, status: MessageStatus): SpokenMessage {
   const key = role === "user" ? crypto.randomUUID() : "";
-  return { id, role, text, reasoning: "", status, turn: null, meta: null, telemetry: null, key };
+  return { id, role, text, reasoning: "", status, turn: null, maybeStored: false, meta: null, telemetry: null, key };
 }
 
 /** Kept turns as messages. A question that got no answer has an empty one, so that it shows. */
@@ -92,13 +94,26 @@ export function requestMessages(messages: readonly SpokenMessage[]): RequestMess
   return messages.map(({ role, text }) => ({ role, content: text }));
 }
 
-/** What stands behind the last kept turn and was answered, or is being answered: not in the database. */
-export function unkept(messages: readonly ChatMessage[]): ChatMessage[] {
+/** What stands behind the last kept turn and is not among the stored ones: not in the database. */
+export function unkept(messages: readonly ChatMessage[], stored: readonly SessionTurn[]): ChatMessage[] {
   const lastKept = messages.findLastIndex((message) => isSpoken(message) && message.turn !== null);
-  const rest = messages.slice(lastKept + 1);
-  return rest.filter((message, idx) => {
+  const known = messages[lastKept];
+  const lastTurn = (known && isSpoken(known) && known.turn) || 0;
+  let unknown = stored.filter(({ turn }) => turn > lastTurn);
+  let isStored = false;
+  return messages.slice(lastKept + 1).filter((message, idx, rest) => {
     if (!isSpoken(message)) return true;
-    const reply = message.role === "user" ? rest.slice(idx + 1).find(isSpoken) : message;
-    return reply === undefined || (reply.status !== "interrupted" && reply.status !== "failed");
+    // A reply goes where its question goes.
+    if (message.role === "assistant") return !isStored;
+    const reply = rest.slice(idx + 1).find(isSpoken);
+    const isOpen = reply?.status === "waiting" || reply?.status === "streaming";
+    const found = message.maybeStored && !isOpen ? unknown.findIndex((turn) => questionOf(turn) === message.text) : -1;
+    isStored = found >= 0;
+    unknown = unknown.slice(found + 1);
+    return !isStored;
   });
+}
+
+function questionOf({ messages }: SessionTurn): string | undefined {
+  return messages.findLast(({ role }) => role === "user")?.content;
 }

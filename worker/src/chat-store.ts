@@ -46,6 +46,8 @@ export interface ChatSnapshot extends ModelsSnapshot {
   readonly messages: readonly ChatMessage[];
   /** Whether a reply is being made. */
   readonly isGenerating: boolean;
+  /** Whether a slash command is being carried out; no message is sent meanwhile. */
+  readonly isRunningCommand: boolean;
   /** What the reply waits for, until its first delta. */
   readonly progress: ChatProgress | null;
   /** What the assistant calls itself. */
@@ -62,6 +64,8 @@ export interface ChatSnapshot extends ModelsSnapshot {
   readonly settings: Settings;
   /** Counts what may have changed the list of chats. */
   readonly changes: number;
+  /** Counts the changes of the user; another one has other chats. */
+  readonly userChanges: number;
   readonly error: Failure | null;
 }
 
@@ -76,10 +80,11 @@ export interface ChatStoreOptions extends NoxOptions {
   keep?: boolean;
   /**
    * Sent with every message, e.g. a temperature; may depend on the model that answers
-   * (`null` while nothing is known of it) and on the settings, over which it goes.
-   * Default: what the user has set, else the runtime's defaults.
+   * (`null` while nothing is known of it, and for an alias), on the settings, over which
+   * it goes, and on whether an alias of the user's own was chosen, which brings options
+   * of its own. Default: what the user has set, else the runtime's defaults.
    */
-  params?: ChatParams | ((model: ModelInfo | null, settings: Settings) => ChatParams);
+  params?: ChatParams | ((model: ModelInfo | null, settings: Settings, isAlias: boolean) => ChatParams);
 }
 
 /** What of a call's params the store leaves to its owner. */
@@ -100,6 +105,11 @@ export class ChatStore {
   #subscriptions: Subscription[] = [];
   #closeTimer: ReturnType<typeof setTimeout> | null = null;
   #reply: AbortController | null = null;
+  /** Settles when the reply that was begun last has come to its end. */
+  #replying: Promise<unknown> = Promise.resolve();
+  /** Settles when the replies that nobody waits for any more have ended, and are stored. */
+  #dropped: Promise<unknown> = Promise.resolve();
+  #nCommands = 0;
   readonly #models: ModelChoice;
   #lastMessageId = 0;
   /** Settles when all that the database has to say was read, or it was found that it can't be asked. */
@@ -129,6 +139,7 @@ export class ChatStore {
       isReady: false,
       messages: [],
       isGenerating: false,
+      isRunningCommand: false,
       progress: null,
       models: [],
       model: options.model ?? DEFAULT_MODEL,
@@ -140,6 +151,7 @@ export class ChatStore {
       hasEarlier: false,
       settings: {},
       changes: 0,
+      userChanges: 0,
       transfer: null,
       downloadProgress: null,
       error: null,
@@ -164,18 +176,18 @@ export class ChatStore {
     return this.#open();
   }
 
-  /** Sends what the user wrote; does nothing while a reply is being made, or without text. */
+  /** Sends what the user wrote; does nothing without text, and while a reply is made or a command carried out. */
   readonly sendMessage = (text: string): void => {
     const trimmed = text.trim();
-    if (trimmed === "" || this.#snapshot.isGenerating) return;
+    if (trimmed === "" || this.#isOccupied()) return;
     const message = newMessage(this.#nextId(), "user", trimmed, "done");
     this.#update({ messages: [...this.#snapshot.messages, message] });
-    void this.#generate(message);
+    this.#replying = this.#generate(message);
   };
 
   /** Asks again for the last message's reply, in place of what came of it. */
   readonly retry = (): void => {
-    if (this.#snapshot.isGenerating) return;
+    if (this.#isOccupied()) return;
     const { messages } = this.#snapshot;
     const last = messages.findLast((message): message is SpokenMessage => message.role === "user");
     if (!last) return;
@@ -187,7 +199,7 @@ export class ChatStore {
     const again = isSame && params.model === this.#snapshot.model ? params : null;
     const asked = again ? last : newMessage(last.id, "user", last.text, "done");
     this.#update({ messages: [...messages.slice(0, messages.indexOf(last)), asked] });
-    void this.#generate(asked, again);
+    this.#replying = this.#generate(asked, again);
   };
 
   /** Ends the reply that is being made; what was said stays. */
@@ -202,10 +214,16 @@ export class ChatStore {
     this.#update({ messages: [], session: null, hasEarlier: false, error: null });
   };
 
-  /** Goes on with a kept chat; a reply that is being made ends. */
+  /** Goes on with a kept chat; a reply that is being made in another one ends. */
   readonly openSession = async (id: string): Promise<void> => {
     const opening = (this.#opening = {});
+    if (this.#snapshot.session?.id === id && !this.#mustRead) {
+      if (this.#snapshot.error?.during === "open") this.#update({ error: null });
+      return;
+    }
     try {
+      // The chat may be the one of a reply that was left: not before its turn is stored.
+      await this.#dropped;
       const stored = await this.#open().sessions.get(id, { limit: PAGE_TURNS });
       if (this.#opening !== opening) return;
       this.#dropReply();
@@ -242,6 +260,7 @@ export class ChatStore {
     const command = line.trim();
     const note: NoteMessage = { id: this.#nextId(), role: "note", command, text: "", isError: false };
     this.#putNote(note);
+    this.#countCommands(1);
     try {
       const session = this.#snapshot.session?.id ?? null;
       const { text, is_error: isError, effect = null } = await this.#open().commands.run(command, { session });
@@ -251,6 +270,8 @@ export class ChatStore {
     } catch (error) {
       this.#putNote({ ...note, text: NoxError.from(error).message, isError: true });
       return null;
+    } finally {
+      this.#countCommands(-1);
     }
   };
 
@@ -364,7 +385,7 @@ export class ChatStore {
       const stored = await nox.sessions.get(session.id, { limit: this.#mustRead ? PAGE_TURNS : 1 });
       if (this.#snapshot.session?.id !== session.id || !this.#mustRead) return;
       this.#mustRead = false;
-      this.#show(stored, unkept(this.#snapshot.messages));
+      this.#show(stored, unkept(this.#snapshot.messages, stored.turns));
     } catch (error) {
       // Deleted meanwhile, or the database is another one: what is here begins a new chat.
       if (NoxError.from(error).kind === "invalid_request") this.#detach();
@@ -382,17 +403,24 @@ export class ChatStore {
   }
 
   #detach(): void {
-    const messages = this.#snapshot.messages.map((message) => (isSpoken(message) ? { ...message, turn: null } : message));
+    const messages = this.#snapshot.messages.map((message) =>
+      isSpoken(message) ? { ...message, turn: null, maybeStored: false } : message,
+    );
     this.#mustRead = false;
     this.#update({ session: null, hasEarlier: false, messages });
   }
 
   #show({ session, turns, has_earlier }: SessionsGetResult, rest: readonly ChatMessage[]): void {
     this.#askedAt = null;
+    const { error, messages } = this.#snapshot;
+    const asked = messages.findLast(({ role }) => role === "user");
+    // Nobody can be helped with a reply to a message that is not there any more.
+    const isMoot = error?.during === "reply" && !rest.some((message) => message === asked);
     this.#update({
       session: { id: session.id, title: session.title },
       messages: [...fromTurns(turns, this.#nextId), ...rest],
       hasEarlier: has_earlier,
+      error: isMoot ? null : error,
     });
   }
 
@@ -409,12 +437,14 @@ export class ChatStore {
       abort.signal.throwIfAborted();
       const params = again ?? this.#paramsFor(asked);
       this.#attempt = params;
+      if (params.session !== null) this.#amend(asked.id, () => ({ maybeStored: true }));
       const call = nox.chat(params, {
         signal: abort.signal,
         onProgress: (progress) => isCurrent() && this.#update({ progress }),
       });
       for await (const { text, reasoning = "" } of call) {
-        if (!isCurrent()) return;
+        // Left for another chat: nothing more is shown, but its end is waited for.
+        if (!isCurrent()) break;
         this.#amend(reply.id, (message) => ({
           status: "streaming",
           text: message.text + text,
@@ -452,8 +482,9 @@ export class ChatStore {
 
   #ownParams(): ChatParams {
     const { params = {} } = this.#options;
-    const { models, model, settings } = this.#snapshot;
-    return typeof params === "function" ? params(models.find(({ id }) => id === model) ?? null, settings) : params;
+    const { models, model, aliases, settings } = this.#snapshot;
+    if (typeof params !== "function") return params;
+    return params(models.find(({ id }) => id === model) ?? null, settings, aliases.includes(model));
   }
 
   #replyDone(askedId: number, replyId: number, { message, meta }: HandleChatResult): void {
@@ -507,6 +538,7 @@ export class ChatStore {
       case "sessions_changed":
         return effect.session ? this.sessionChanged(effect.session) : this.#listChanged();
       case "user_changed":
+        this.#update({ userChanges: this.#snapshot.userChanges + 1 });
         return this.#listChanged();
       case "settings_changed":
       case "persona_changed":
@@ -534,7 +566,17 @@ export class ChatStore {
     }
   }
 
+  #isOccupied(): boolean {
+    return this.#snapshot.isGenerating || this.#snapshot.isRunningCommand;
+  }
+
+  #countCommands(by: 1 | -1): void {
+    this.#nCommands += by;
+    this.#update({ isRunningCommand: this.#nCommands > 0 });
+  }
+
   #dropReply(): void {
+    if (this.#reply) this.#dropped = Promise.allSettled([this.#dropped, this.#replying]);
     this.#reply?.abort();
     this.#reply = null;
     this.#update({ isGenerating: false, progress: null });

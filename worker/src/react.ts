@@ -2,7 +2,7 @@
  * `@noxics/runtime/react`: a chat with Nox as a hook.
  */
 
-import { useEffect, useState, useSyncExternalStore } from "react";
+import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 
 import { ChatStore } from "./chat-store.js";
 import type { ChatSnapshot, ChatStoreOptions } from "./chat-store.js";
@@ -96,11 +96,14 @@ export interface UseSessions
 export function useSessions(chat: UseNox): UseSessions {
   const [list] = useState(() => new SessionList(chat));
   const snapshot = useSyncExternalStore(list.subscribe, list.getSnapshot, list.getSnapshot);
-  const { changes, chats } = chat;
+  const { changes, userChanges, chats } = chat;
   const isOpen = chats?.state === "open";
+  const seenUser = useRef(userChanges);
   useEffect(() => {
+    if (seenUser.current !== userChanges) list.clear();
+    seenUser.current = userChanges;
     if (isOpen) void list.refresh();
-  }, [list, isOpen, changes]);
+  }, [list, isOpen, changes, userChanges]);
   return {
     ...snapshot,
     refresh: list.refresh,

@@ -93,7 +93,8 @@ export class SessionList {
       const known = new Set(this.#snapshot.sessions.map(({ id }) => id));
       const next = [...this.#snapshot.sessions, ...page.sessions.filter(({ id }) => !known.has(id))];
       // A page without anything new means that the count was wrong; asking again would not end.
-      this.#update({ sessions: next, total: page.total, hasMore: next.length < page.total && page.sessions.length > 0 });
+      const isNew = next.length > known.size;
+      this.#update({ sessions: next, total: page.total, hasMore: isNew && next.length < page.total });
     });
   };
 
@@ -109,9 +110,15 @@ export class SessionList {
 
   /** Lists the chats that were put aside, or the others. */
   readonly showArchive = (isArchive: boolean): Promise<void> => {
-    this.#question = {};
-    this.#update({ isArchive, sessions: [], total: null, hits: null, hasMore: false, isLoading: false });
+    this.clear();
+    this.#update({ isArchive });
     return this.refresh();
+  };
+
+  /** Forgets what was read: it is somebody else's. */
+  readonly clear = (): void => {
+    this.#question = {};
+    this.#update({ sessions: [], total: null, hits: null, hasMore: false, isLoading: false });
   };
 
   /** Gives a chat another title; without one it shows its date. */
@@ -158,10 +165,12 @@ export class SessionList {
   #takeFirstPage(fresh: SessionInfo[], total: number): void {
     const known = new Set(fresh.map(({ id }) => id));
     const oldest = fresh.at(-1)?.updated_ms ?? -Infinity;
-    const rest = this.#snapshot.sessions.filter(({ id, updated_ms }) => !known.has(id) && updated_ms <= oldest);
+    const { sessions: old, total: oldTotal } = this.#snapshot;
+    const rest = old.filter(({ id, updated_ms }) => !known.has(id) && updated_ms <= oldest);
     const merged = [...fresh, ...rest];
-    // More than there are: some were taken away, and which ones is not known.
-    const sessions = merged.length > total ? fresh : merged;
+    // Else chats came or went further down, e.g. by an import, and which ones is not known.
+    const isExplained = merged.length - old.length === total - (oldTotal ?? 0);
+    const sessions = isExplained ? merged : fresh;
     this.#update({ sessions, total, hits: null, hasMore: sessions.length < total });
   }
 

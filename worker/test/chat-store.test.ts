@@ -45,6 +45,23 @@ describe("a chat", () => {
     close();
   });
 
+  test("tells its owner of an alias of the user's, which no model stands for", async () => {
+    const params = (model: ModelInfo | null, _: object, isAlias: boolean): object =>
+      isAlias ? { seed: 1 } : { temperature: model?.builtin ? 0 : 1 };
+    const { store, runtimes, close } = await open(
+      (runtime, { method, id }) => {
+        const config = { settings: { model: "calm" }, aliases: ["nox", "calm"], is_runtime_custom: true };
+        if (method === "config.get") runtime.result(id, config);
+      },
+      { params },
+    );
+    store.sendMessage("hi");
+    await settle();
+    const sent = runtimes[0]?.of("handle_chat")[0]?.params;
+    assert.deepEqual([sent?.["model"], sent?.["seed"], sent?.["temperature"]], ["calm", 1, undefined]);
+    close();
+  });
+
   test("keeps what was said when it is stopped", async () => {
     const { store, snapshot, close } = await open((runtime, { method, params }) => {
       if (method === "$/cancel") say(runtime, params["id"] as number, "half", { finish_reason: "cancelled" });

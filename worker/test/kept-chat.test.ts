@@ -151,6 +151,54 @@ describe("a kept chat", () => {
     close();
   });
 
+  test("that is open already stays as it is, in mid-reply too, and whatever else was being opened", async () => {
+    const { store, runtimes, snapshot, close } = await open((runtime, { method, id, params }) => {
+      if (method === "sessions.get" && params["session"] === CHAT.id) runtime.result(id, turns("one"));
+      else if (method === "handle_chat") runtime.post({ method: "chat.delta", params: { id, seq: 0, text: "ha" } });
+    });
+    await store.openSession(CHAT.id);
+    store.sendMessage("two");
+    await settle();
+    const other = store.openSession("other");
+    await store.openSession(CHAT.id);
+    const [, get] = runtimes[0]?.of("sessions.get") ?? [];
+    runtimes[0]?.result(get?.id, { ...turns("x"), session: { ...CHAT, id: "other" } });
+    await other;
+    assert.deepEqual(
+      [snapshot().session?.id, snapshot().isGenerating, lastSpoken(snapshot())?.text, snapshot().messages.length],
+      [CHAT.id, true, "ha", 4],
+    );
+    assert.equal(runtimes[0]?.of("$/cancel").length, 0);
+    close();
+  });
+
+  test("that is left in mid-reply and opened again is read once that reply is stored", async () => {
+    let isStored = false;
+    const { store, runtimes, snapshot, close } = await open((runtime, { method, id, params }) => {
+      if (method === "handle_chat") runtime.post({ method: "chat.delta", params: { id, seq: 0, text: "ha" } });
+      else if (method !== "sessions.get") return;
+      else if (params["session"] === "other") runtime.result(id, { ...turns("x"), session: { ...CHAT, id: "other" } });
+      else runtime.result(id, turns(...(isStored ? ["one", "two"] : ["one"])));
+    });
+    await store.openSession(CHAT.id);
+    store.sendMessage("two");
+    await settle();
+    await store.openSession("other");
+    const back = store.openSession(CHAT.id);
+    await settle();
+    assert.equal(snapshot().session?.id, "other");
+    isStored = true;
+    const [call] = runtimes[0]?.of("handle_chat") ?? [];
+    assert.deepEqual(runtimes[0]?.of("$/cancel").map(({ params }) => params["id"]), [call?.id]);
+    if (runtimes[0]) say(runtimes[0], call?.id, "ha", { finish_reason: "cancelled", ...inChat(2) });
+    await back;
+    assert.deepEqual(
+      snapshot().messages.map(({ text }) => text),
+      ["one", "one!", "two", "two!"],
+    );
+    close();
+  });
+
   test("is left for a new one by a reset", async () => {
     const { store, runtimes, close } = await open(answering());
     store.sendMessage("hi");
@@ -327,6 +375,37 @@ describe("a database that another tab has", () => {
     close();
   });
 
+  test("takes nothing from the page that it does not have when it comes back", async () => {
+    const stored = ["hi"];
+    const { store, runtimes, snapshot, close } = await open((runtime, { method, id, params }) => {
+      if (method === "sessions.get") runtime.result(id, turns(...stored));
+      else if (method === "storage.take_over") runtime.result(id, { chats: OPEN });
+      else if (method !== "handle_chat") return;
+      else if (params["session"] === undefined) say(runtime, id, "Hello!", inChat(1));
+      else refuse(runtime, id, "out_of_memory");
+    });
+    const comeBack = async (): Promise<void> => {
+      runtimes[0]?.post({ method: "storage.changed", params: { chats: BUSY } });
+      await settle();
+      await store.takeOver();
+    };
+    const asked = (): string[] => snapshot().messages.filter(({ role }) => role === "user").map(({ text }) => text);
+    store.sendMessage("hi");
+    await settle();
+    store.sendMessage("again");
+    await settle();
+    await comeBack();
+    assert.deepEqual([asked(), snapshot().error?.during], [["hi", "again"], "reply"]);
+    store.retry();
+    await settle();
+    assert.deepEqual(runtimes[0]?.of("handle_chat").at(-1)?.params["messages"], [{ role: "user", content: "again" }]);
+    // This time a beginning of it was stored: it shows once, and nothing is left to ask again.
+    stored.push("again");
+    await comeBack();
+    assert.deepEqual([asked(), snapshot().error], [["hi", "again"], null]);
+    close();
+  });
+
   test("is told when it can't be taken over", async () => {
     const { store, snapshot, close } = await open(
       (runtime, { method, id }) => method === "storage.take_over" && refuse(runtime, id, "storage_busy"),
@@ -436,6 +515,32 @@ describe("a command", () => {
       snapshot().messages.map(({ text }) => text),
       ["one", "one!", "Done."],
     );
+    close();
+  });
+
+  test("is over before anything else is said, as it may end the chat", async () => {
+    const { store, runtimes, snapshot, close } = await open(answering());
+    const done = store.runCommand("/reset");
+    await settle();
+    assert.equal(snapshot().isRunningCommand, true);
+    store.sendMessage("too early");
+    const [command] = runtimes[0]?.of("command") ?? [];
+    runtimes[0]?.result(command?.id, { text: "Done.", is_error: false, effect: { kind: "reset" } });
+    await done;
+    assert.deepEqual([snapshot().isRunningCommand, sent(runtimes[0])], [false, []]);
+    store.sendMessage("hi");
+    await settle();
+    assert.equal(lastSpoken(snapshot())?.text, "Hello!");
+    close();
+  });
+
+  test("that changes the user says so to the list", async () => {
+    const { store, snapshot, close } = await open(
+      (runtime, { method, id }) =>
+        method === "command" && runtime.result(id, { text: "Done.", is_error: false, effect: { kind: "user_changed" } }),
+    );
+    await store.runCommand("/switch-user ada");
+    assert.equal(snapshot().userChanges, 1);
     close();
   });
 

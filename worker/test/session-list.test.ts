@@ -44,7 +44,12 @@ async function open(n: number, onFrame: (runtime: FakeRuntime, frame: Frame) => 
     sessionRemoved: (id) => told.push(`${id} removed`),
   });
   const add = (session: Partial<SessionInfo>): number => chats.unshift({ ...CHAT, updated_ms: 2_000_000, ...session });
-  return { list, told, add, runtimes, snapshot: list.getSnapshot, close: () => nox.close() };
+  /** Puts others among those that are there, as an import does. */
+  const insert = (n: number, updated_ms: number): void => {
+    chats.push(...Array.from({ length: n }, (_, idx) => ({ ...CHAT, id: `import-${idx}`, updated_ms })));
+    chats.sort((a, b) => b.updated_ms - a.updated_ms);
+  };
+  return { list, told, add, insert, runtimes, snapshot: list.getSnapshot, close: () => nox.close() };
 }
 
 describe("the list of chats", () => {
@@ -70,6 +75,39 @@ describe("the list of chats", () => {
     const ids = snapshot().sessions.map(({ id }) => id);
     assert.deepEqual([ids[0], ids.at(-1), new Set(ids).size], ["new", "chat-199", 201]);
     assert.deepEqual(runtimes[0]?.of("sessions.list").map(({ params }) => params["offset"]), [0, 100, 0]);
+    close();
+  });
+
+  test("leaves no hole where others came between those that it knows", async () => {
+    const { list, insert, snapshot, close } = await open(250);
+    await list.refresh();
+    await list.loadMore();
+    insert(150, 1_000_000 - 149.5);
+    await list.refresh();
+    for (let page = 0; page < 10 && snapshot().hasMore; page += 1) await list.loadMore();
+    const times = snapshot().sessions.map(({ updated_ms }) => updated_ms);
+    assert.deepEqual([times.length, snapshot().hasMore], [400, false]);
+    assert.deepEqual(times, times.toSorted((a, b) => b - a));
+    close();
+  });
+
+  test("reads no further when a page brings nothing new", async () => {
+    const { list, insert, snapshot, close } = await open(150);
+    await list.refresh();
+    // Nobody told: what is behind the first page now was before in it.
+    insert(100, 2_000_000);
+    await list.loadMore();
+    assert.deepEqual([snapshot().sessions.length, snapshot().total, snapshot().hasMore], [100, 250, false]);
+    close();
+  });
+
+  test("is empty until the chats of another user are read", async () => {
+    const { list, snapshot, close } = await open(3);
+    await list.refresh();
+    list.clear();
+    assert.deepEqual([snapshot().sessions, snapshot().total, snapshot().hasMore], [[], null, false]);
+    await list.refresh();
+    assert.equal(snapshot().sessions.length, 3);
     close();
   });
 

@@ -17,6 +17,8 @@ export interface Piece<T> {
 }
 
 const SAME_YEAR = new Intl.DateTimeFormat("en-GB", { weekday: "long", day: "numeric", month: "long" });
+/** Of a date that no calendar has, e.g. from a damaged archive. */
+const UNDATED = "Earlier";
 const OTHER_YEAR = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "long", year: "numeric" });
 
 /** Neighbours of the same day are put together, `pieceItems` chats make a piece; the order stays. */
@@ -44,6 +46,7 @@ export function piecesByDay<T extends { readonly updated_ms: number }>(
 }
 
 function dayLabel(date: Date, now: Date): string {
+  if (Number.isNaN(date.getTime())) return UNDATED;
   const yesterday = new Date(now.getFullYear(), now.getMonth(), now.getDate() - 1);
   if (dayKey(date) === dayKey(now)) return "Today";
   if (dayKey(date) === dayKey(yesterday)) return "Yesterday";

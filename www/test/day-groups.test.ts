@@ -37,6 +37,17 @@ test("the order of the chats stays, also where a clock was wrong", () => {
   );
 });
 
+test("a date that no calendar has is listed all the same", () => {
+  const groups = groupByDay([at(2026, 10, 22), { updated_ms: 9e18 }, { updated_ms: Number.NaN }], NOW);
+  assert.deepEqual(
+    groups.map(({ label, items }) => [label, items.length]),
+    [
+      ["Today", 1],
+      ["Earlier", 2],
+    ],
+  );
+});
+
 test("a long day goes on in the next piece", () => {
   const pieces = piecesByDay(Array.from({ length: 5 }, () => at(2026, 10, 22)), NOW, 2);
   assert.deepEqual(

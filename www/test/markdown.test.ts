@@ -33,6 +33,9 @@ describe("blocks", () => {
     ],
     ["a code block without an end reaches to the end", "```\na\nb", ["code: a\nb"]],
     ["a heading", "## What runs where ##\ntext", ["h What runs where", "p text"]],
+    ["a heading keeps a sign of its own", "# On C#\n###### ###\n#tag", ["h On C#", "h ###", "p #tag"]],
+    ["lines may end as on other systems", "# a\r\n- b\r- c\r\n\r\nd", ["h a", "ul b | c", "p d"]],
+    ["separators inside a line stay in it", "- a\u2028b", ["ul a\u2028b"]],
     ["a bullet without a space is text", "-5 degrees\n1.5 litres", ["p -5 degrees / 1.5 litres"]],
     ["nothing", "", []],
   ];
@@ -43,11 +46,40 @@ describe("running text", () => {
   const cases: [string, string, string][] = [
     ["bold and code", "say **yes** to `a * b`", "p say *yes* to `a * b`"],
     ["bold of one letter", "**x**", "p *x*"],
+    ["bold twice", "**x** and **y z**", "p *x* and *y z*"],
+    ["bold does not end behind a blank", "**a ** b**, ** c**", "p *a ** b*, ** c**"],
     ["marks without an end stay", "2 ** 3 and `open", "p 2 ** 3 and `open"],
     ["no bold inside code", "`**a**`", "p `**a**`"],
     ["markup stays text", "<img src=x onerror=alert(1)> &amp;", "p <img src=x onerror=alert(1)> &amp;"],
   ];
   for (const [name, text, expected] of cases) test(name, () => assert.deepEqual(brief(text), [expected]));
+});
+
+describe("a hostile line is read in time that grows with its length", () => {
+  const SIZE = 200_000;
+  const ofSize = (piece: string): string => piece.repeat(Math.ceil(SIZE / piece.length));
+  const lines: [string, string][] = [
+    ["a heading of blanks", `# a${ofSize(" ")}b`],
+    ["a heading of signs", `# a${ofSize("#")}b`],
+    ["a heading of blanks and signs", `# a${ofSize(" #")}b`],
+    ["a heading with a separator", `# ${ofSize(" ")}\u2028`],
+    ["a fence of blanks", `\`\`\`${ofSize(" ")}!`],
+    ["a fence of ticks", `${ofSize("`")}!`],
+    ["blanks", `${ofSize(" ")}x`],
+    ["an item of blanks", `- ${ofSize(" ")}a\u2028b`],
+    ["bold that begins", ofSize("**a ")],
+    ["bold that ends", ofSize("a** ")],
+    ["stars", ofSize("*")],
+    ["stars and blanks", ofSize("** *")],
+    ["ticks", ofSize("` **a``")],
+  ];
+  for (const [name, line] of lines) {
+    test(name, () => {
+      const start = performance.now();
+      parseMarkdown(line);
+      assert.ok(performance.now() - start < 2_000);
+    });
+  }
 });
 
 test("a reply that is still coming in never loses a letter", () => {

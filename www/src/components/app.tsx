@@ -1,14 +1,16 @@
-import type { ModelInfo, NoxClient, Settings } from "@noxics/runtime";
+import type { NoxClient } from "@noxics/runtime";
 import { useNox, useSessions } from "@noxics/runtime/react";
-import type { ChatParams, UseNox } from "@noxics/runtime/react";
+import type { UseNox } from "@noxics/runtime/react";
 import { useEffect, useRef, useState } from "react";
 
+import { paramsFor } from "../chat-params";
 import { isCommand } from "../completion";
 import { keepBuild } from "../offline";
 import { rememberChat, rememberedChat } from "../remembered";
 import { exportChats, importChats, saveExported } from "../transfers";
 import { useCommands } from "../use-commands";
 import { useFileDrop } from "../use-file-drop";
+import { useFocusHeir } from "../use-focus-heir";
 import { useMedia } from "../use-media";
 import { Banners } from "./banners";
 import type { Notice } from "./banners";
@@ -25,14 +27,6 @@ import { SettingsDialog } from "./settings-dialog";
 import { SidePanel } from "./side-panel";
 import { StatusDialog } from "./status-dialog";
 import { TransferStrip } from "./transfer-strip";
-
-/**
- * The built-in model knows a few things by heart; chance would only spoil them, unless
- * the user wants it. It is also the one that answers before the list of models has arrived.
- */
-function paramsFor(model: ModelInfo | null, settings: Settings): ChatParams {
-  return (!model || model.builtin) && settings.temperature === undefined ? { temperature: 0 } : {};
-}
 
 type DialogName = "models" | "status" | "settings" | "persona";
 
@@ -54,6 +48,7 @@ export function App({ nox }: { nox: NoxClient }) {
   const [isDrawerOpen, setIsDrawerOpen] = useState(false);
   const [notice, setNotice] = useState<Notice | null>(null);
   const isWide = useMedia(WIDE);
+  const shell = useFocusHeir<HTMLDivElement>();
   useTab(chat);
 
   const show = (name: DialogName): void => {
@@ -104,7 +99,7 @@ export function App({ nox }: { nox: NoxClient }) {
   );
 
   return (
-    <div className="shell">
+    <div ref={shell} className="shell">
       <a className="skip-link" href="#composer">
         Skip to the message field
       </a>
@@ -118,7 +113,7 @@ export function App({ nox }: { nox: NoxClient }) {
           onStatus={() => show("status")}
         />
         <Banners chat={chat} notice={notice} onNoticeRead={() => setNotice(null)} />
-        <main className="main" aria-label="Conversation">
+        <main id="conversation" className="main" tabIndex={-1} aria-label="Conversation">
           {chat.messages.length > 0 ? (
             <Conversation chat={chat} />
           ) : (
@@ -132,7 +127,7 @@ export function App({ nox }: { nox: NoxClient }) {
           )}
           <Announcement chat={chat} />
         </main>
-        <footer className="footer">
+        <footer className="footer" data-focus-heir="composer">
           {chat.transfer && <TransferStrip chat={chat} transfer={chat.transfer} />}
           <Composer ref={composer} chat={chat} commands={commands} onSend={send} />
           <FileInput ref={modelInput} testId="import-input" accept=".gguf" label="GGUF file to import" onFile={importFile} />

@@ -22,7 +22,7 @@ interface BannersProps {
 /** What the user should know now, and what can be done about it. */
 export function Banners({ chat, notice, onNoticeRead }: BannersProps) {
   return (
-    <div className="banners">
+    <div className="banners" data-focus-heir="conversation">
       <FailureBanner chat={chat} />
       <ChatsBanner chat={chat} />
       <StorageBanner chat={chat} />
@@ -49,7 +49,13 @@ function FailureBanner({ chat }: { chat: UseNox }) {
           </button>
         ) : (
           error.during === "reply" && (
-            <button type="button" className="button" data-testid="retry" onClick={chat.retry}>
+            <button
+              type="button"
+              className="button"
+              data-testid="retry"
+              disabled={chat.isRunningCommand}
+              onClick={chat.retry}
+            >
               Retry
             </button>
           )

@@ -4,6 +4,7 @@ import { useImperativeHandle, useLayoutEffect, useRef, useState } from "react";
 import type { FormEvent, KeyboardEvent, Ref } from "react";
 
 import { commandOf, completed, completions, isCommand, usage } from "../completion";
+import { isComposing } from "../composing";
 import { CommandList, optionId } from "./command-list";
 import { SendIcon, StopIcon } from "./icons";
 
@@ -26,9 +27,10 @@ export function Composer({ ref, chat, commands, onSend }: ComposerProps) {
   useImperativeHandle(ref, () => ({ focus: () => field.current?.focus() }), []);
   useLayoutEffect(() => fitHeight(field.current), [draft]);
 
-  const { isGenerating, state, assistantName } = chat;
+  const { isGenerating, isRunningCommand, state, assistantName } = chat;
   const isUsable = state.kind !== "failed" && state.kind !== "closed";
-  const canSend = isUsable && !isGenerating && draft.trim() !== "";
+  // A command may end this chat or open another: what is said next waits until that is settled.
+  const canSend = isUsable && !isGenerating && !isRunningCommand && draft.trim() !== "";
   const label = `Message ${assistantName}`;
   const hint = isCommand(draft) && menu.options.length === 0 ? commandOf(draft, commands) : null;
 
@@ -39,8 +41,7 @@ export function Composer({ ref, chat, commands, onSend }: ComposerProps) {
     onSend(draft);
   };
   const onKeyDown = (event: KeyboardEvent): void => {
-    // While an input method composes, Enter takes its suggestion.
-    if (event.nativeEvent.isComposing || menu.onKeyDown(event)) return;
+    if (isComposing(event) || menu.onKeyDown(event)) return;
     if (event.key !== "Enter" || event.shiftKey) return;
     event.preventDefault();
     submit();
@@ -83,8 +84,10 @@ export function Composer({ ref, chat, commands, onSend }: ComposerProps) {
         onChange={({ currentTarget }) => setDraft(currentTarget.value)}
         onKeyDown={onKeyDown}
       />
+      {/* Two buttons, not one that changes: a click on Stop would go on to submit the draft as Send. */}
       {isGenerating ? (
         <button
+          key="stop"
           type="button"
           className="composer-button"
           data-testid="stop"
@@ -99,6 +102,7 @@ export function Composer({ ref, chat, commands, onSend }: ComposerProps) {
         </button>
       ) : (
         <button
+          key="send"
           type="submit"
           className="composer-button"
           data-testid="send"

@@ -12,7 +12,15 @@ export function Conversation({ chat }: { chat: UseNox }) {
   const { scroller, isAtEnd, toEnd } = useStickToEnd(messages, messages.at(-1)?.id);
   return (
     <>
-      <div className="scroller" ref={scroller} tabIndex={0} role="region" aria-label="Messages">
+      <div
+        ref={scroller}
+        id="messages"
+        className="scroller"
+        tabIndex={0}
+        role="region"
+        aria-label="Messages"
+        data-focus-heir="messages"
+      >
         <ol className="messages">
           {hasEarlier && (
             <li className="earlier">
@@ -40,7 +48,11 @@ export function Conversation({ chat }: { chat: UseNox }) {
         <button
           type="button"
           className="to-end"
-          onClick={toEnd}
+          onClick={() => {
+            toEnd();
+            // The button goes with the way to the end.
+            scroller.current?.focus();
+          }}
           aria-label="To the newest message"
           title="To the newest message"
         >

@@ -1,6 +1,7 @@
 import { useId, useLayoutEffect, useRef } from "react";
 import type { ReactNode } from "react";
 
+import { useBackdrop } from "../use-backdrop";
 import { CloseIcon } from "./icons";
 
 interface DialogProps {
@@ -14,6 +15,7 @@ interface DialogProps {
 export function Dialog({ title, testId, onClose, children }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const titleId = useId();
+  const backdrop = useBackdrop(onClose);
   // Before the element leaves the document: focus can't be given back afterwards.
   useLayoutEffect(() => {
     const element = dialog.current;
@@ -32,10 +34,7 @@ export function Dialog({ title, testId, onClose, children }: DialogProps) {
         event.preventDefault();
         onClose();
       }}
-      onClick={({ target, currentTarget }) => {
-        // Only the backdrop is the dialog itself; everything else lies in its body.
-        if (target === currentTarget) onClose();
-      }}
+      {...backdrop}
     >
       <div className="dialog-body">
         <div className="dialog-head">

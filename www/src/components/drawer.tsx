@@ -1,6 +1,8 @@
 import { useLayoutEffect, useRef } from "react";
 import type { ReactNode } from "react";
 
+import { useBackdrop } from "../use-backdrop";
+
 interface DrawerProps {
   label: string;
   onClose: () => void;
@@ -10,6 +12,7 @@ interface DrawerProps {
 /** What slides in from the side where there is no room beside the page. Modal, like a dialog. */
 export function Drawer({ label, onClose, children }: DrawerProps) {
   const drawer = useRef<HTMLDialogElement>(null);
+  const backdrop = useBackdrop(onClose);
   // Before the element leaves the document: focus can't be given back afterwards.
   useLayoutEffect(() => {
     const element = drawer.current;
@@ -28,9 +31,7 @@ export function Drawer({ label, onClose, children }: DrawerProps) {
         event.preventDefault();
         onClose();
       }}
-      onClick={({ target, currentTarget }) => {
-        if (target === currentTarget) onClose();
-      }}
+      {...backdrop}
     >
       {children}
     </dialog>

@@ -21,7 +21,7 @@ interface FieldProps {
 export function Field({ label, help, error, aside, children }: FieldProps) {
   const { control, helpId, errorId } = useControl(help, error);
   return (
-    <div className="field">
+    <div className="field" data-focus-heir={control.id}>
       <div className="field-head">
         <label htmlFor={control.id}>{label}</label>
         {aside}

@@ -17,7 +17,7 @@ interface ModelsDialogProps {
 export function ModelsDialog({ chat, onImport, onClose }: ModelsDialogProps) {
   return (
     <Dialog title="Models on this device" testId="models-dialog" onClose={onClose}>
-      <ul className="models">
+      <ul id="models" className="models" tabIndex={-1} aria-label="Models" data-focus-heir="models">
         {chat.models.map((model) => (
           <ModelRow key={model.id} model={model} chat={chat} />
         ))}

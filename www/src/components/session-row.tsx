@@ -2,6 +2,7 @@ import type { SessionInfo, Snippet } from "@noxics/runtime";
 import { memo, useEffect, useRef, useState } from "react";
 import type { KeyboardEvent } from "react";
 
+import { isComposing } from "../composing";
 import { titleOf } from "../session-title";
 import { snippetPieces } from "../snippet";
 import { MoreIcon } from "./icons";
@@ -32,10 +33,14 @@ export const SessionRow = memo(function SessionRow({ session, snippet, isCurrent
   const title = titleOf(session);
   const more = useRef<HTMLButtonElement>(null);
   const hadMode = useRef(mode);
+  /** Whether the field was left for something else, which is about to get the focus. */
+  const wasLeft = useRef(false);
   useEffect(() => {
     // Where the actions or the field had the focus, it would be lost with them.
-    if (hadMode.current !== "plain" && mode === "plain" && document.activeElement === document.body) more.current?.focus();
+    const isOver = hadMode.current !== "plain" && mode === "plain";
+    if (isOver && !wasLeft.current && document.activeElement === document.body) more.current?.focus();
     hadMode.current = mode;
+    wasLeft.current = false;
   }, [mode]);
   const close = (): void => {
     actions.setMode(session.id, "plain");
@@ -47,8 +52,10 @@ export const SessionRow = memo(function SessionRow({ session, snippet, isCurrent
         <RenameField
           title={session.title ?? ""}
           placeholder={session.display_name}
-          onSave={(text) => {
-            close();
+          onSave={(text, isLeft) => {
+            wasLeft.current = isLeft;
+            if (isLeft) actions.setMode(session.id, "plain");
+            else close();
             if (text.trim() !== (session.title ?? "")) actions.rename(session.id, text);
           }}
           onCancel={close}
@@ -114,7 +121,8 @@ function Actions({ session, actions, onClose }: ActionsProps) {
 interface RenameFieldProps {
   title: string;
   placeholder: string;
-  onSave: (title: string) => void;
+  /** `isLeft`: the focus goes elsewhere, where the user put it. */
+  onSave: (title: string, isLeft: boolean) => void;
   onCancel: () => void;
 }
 
@@ -141,13 +149,13 @@ function RenameField({ title, placeholder, onSave, onCancel }: RenameFieldProps)
       maxLength={200}
       autoFocus
       onChange={({ currentTarget }) => setText(currentTarget.value)}
-      onBlur={() => end(() => onSave(text))}
+      onBlur={() => end(() => onSave(text, true))}
       onKeyDown={(event) => {
-        if (event.nativeEvent.isComposing) return;
+        if (isComposing(event)) return;
         if (event.key !== "Enter" && event.key !== "Escape") return;
         // Neither for the button that gets the focus, nor for the drawer around all this.
         event.preventDefault();
-        end(event.key === "Enter" ? () => onSave(text) : onCancel);
+        end(event.key === "Enter" ? () => onSave(text, false) : onCancel);
       }}
     />
   );

@@ -6,6 +6,7 @@ import type { ReactNode } from "react";
 import { sentence } from "../advice";
 import { titleOf } from "../session-title";
 import { ConfirmDialog } from "./confirm-dialog";
+import { ErrorBoundary } from "./error-boundary";
 import { CloseIcon, NewChatIcon } from "./icons";
 import { SessionDays } from "./session-days";
 import { SessionRow } from "./session-row";
@@ -29,7 +30,7 @@ interface SidePanelProps {
 export function SidePanel({ chat, sessions, onClose, ...props }: SidePanelProps) {
   const isOpen = chat.chats?.state === "open";
   return (
-    <nav className="panel" aria-label="Chats">
+    <nav id="chats" className="panel" aria-label="Chats" tabIndex={-1} data-focus-heir="chats">
       <div className="panel-head">
         <h2>Chats</h2>
         <button
@@ -164,11 +165,16 @@ function Chats({ chat, sessions, onOpen, onExport }: Omit<SidePanelProps, "onClo
         </p>
       )}
       <div ref={list} className="panel-list" data-testid="session-list" tabIndex={-1}>
-        {query !== "" ? (
-          hits && <ul className="sessions">{hits.map(({ session, snippet }) => row(session, snippet))}</ul>
-        ) : (
-          <SessionDays sessions={sessions.sessions} row={plainRow} />
-        )}
+        <ErrorBoundary
+          of={hits ?? sessions.sessions}
+          otherwise={<p className="panel-empty">The list cannot be shown.</p>}
+        >
+          {query !== "" ? (
+            hits && <ul className="sessions">{hits.map(({ session, snippet }) => row(session, snippet))}</ul>
+          ) : (
+            <SessionDays sessions={sessions.sessions} row={plainRow} />
+          )}
+        </ErrorBoundary>
         <EmptyLine sessions={sessions} />
         <More sessions={sessions} />
       </div>

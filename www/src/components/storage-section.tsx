@@ -27,8 +27,8 @@ export function StorageSection({ chat }: { chat: UseNox }) {
     }
   };
   return (
-    <section className="form-section" aria-labelledby="storage-title">
-      <h3 id="storage-title">Storage</h3>
+    <section className="form-section" aria-labelledby="storage-title" data-focus-heir="storage-title">
+      <h3 id="storage-title" tabIndex={-1}>Storage</h3>
       <p>
         {isPersisted
           ? "The browser keeps your chats and models until you remove them."
