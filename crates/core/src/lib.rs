@@ -14,6 +14,7 @@ mod command;
 mod conversation;
 mod history;
 mod instrument;
+mod json;
 mod persona;
 mod redact;
 mod reply;

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{Catalog, Persona};
+use crate::json::value_kind;
 
 /// Files in which overrides are looked for when none is named, best first.
 pub const OVERRIDE_FILES: [&str; 3] = [
@@ -377,7 +378,7 @@ impl PersonaOverrides {
         let Some(document) = document.as_object() else {
             parsed.notices.push(PersonaNotice::NotAnObject {
                 path: "document".to_owned(),
-                found: kind(document),
+                found: value_kind(document),
             });
             return Ok(parsed);
         };
@@ -564,7 +565,7 @@ impl ParsedOverrides {
         if value.as_object().is_none() && !value.is_null() {
             self.notices.push(PersonaNotice::NotAnObject {
                 path: path.to_owned(),
-                found: kind(value),
+                found: value_kind(value),
             });
         }
         value.as_object()
@@ -628,7 +629,7 @@ fn wrong_type(path: &str, expected: &'static str, value: &Value) -> PersonaError
     PersonaError::WrongType {
         path: path.to_owned(),
         expected,
-        found: kind(value),
+        found: value_kind(value),
     }
 }
 
@@ -638,16 +639,5 @@ fn too_much(path: &str, limit: usize, unit: &'static str, found: usize) -> Perso
         limit,
         unit,
         found,
-    }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::ConfigError;
 use super::nearest::nearest;
+use crate::json::value_kind;
 
 /// Bytes of a key that an error repeats.
 const MAX_SHOWN_KEY_CHARS: usize = 64;
@@ -152,17 +153,9 @@ pub(super) fn wrong_value(path: &str, problem: impl Into<String>) -> ConfigError
 }
 
 pub(super) fn wrong_type(path: &str, expected: &'static str, value: &Value) -> ConfigError {
-    let found = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    };
     ConfigError::WrongType {
         path: path.to_owned(),
         expected,
-        found,
+        found: value_kind(value),
     }
 }
