@@ -1,8 +1,12 @@
 //! A conversation's memory: the tokens seen so far with their keys and values.
 
-use crate::decoder::{Decoder, KvCache, KvType, Scratch};
+use crate::decoder::{Decoder, KvCache, KvShape, KvType, Scratch};
 use crate::error::EngineError;
 use crate::lane::Lane;
+
+/// The most positions whose logits a context gives at once: enough for any guess at
+/// how a text goes on, and 10 MB for a vocabulary of 150,000.
+pub const MAX_LOGITS: usize = 16;
 
 /// The state of one conversation with one [`Model`](crate::Model).
 ///
@@ -14,17 +18,22 @@ pub struct Context {
     kv: KvCache,
     tokens: Vec<u32>,
     scratch: Scratch,
+    n_vocab: usize,
+    /// `[n_logits, n_vocab]`, and room for as many as ever were asked for.
     logits: Vec<f32>,
+    n_logits: usize,
 }
 
 impl Context {
     pub(crate) fn new(model_id: u64, decoder: &Decoder, kv_type: KvType) -> Self {
         Self {
             model_id,
-            kv: KvCache::new(decoder.config(), kv_type),
+            kv: KvCache::new(KvShape::of(decoder.config()), kv_type),
             tokens: Vec::new(),
             scratch: decoder.new_scratch(),
+            n_vocab: decoder.config().n_vocab,
             logits: vec![0.0; decoder.config().n_vocab],
+            n_logits: 0,
         }
     }
 
@@ -60,7 +69,16 @@ impl Context {
 
     /// The logits after the last token, if they were asked for.
     pub(crate) fn logits(&self) -> &[f32] {
-        &self.logits
+        self.logits_at(self.n_logits.max(1) - 1)
+    }
+
+    /// The `idx`th of the logits that the last [`Self::extend`] was asked for: those
+    /// after the last token are the last.
+    ///
+    /// # Panics
+    /// There were not so many.
+    pub(crate) fn logits_at(&self, idx: usize) -> &[f32] {
+        &self.logits[idx * self.n_vocab..][..self.n_vocab]
     }
 
     /// Truncates to what `prompt` begins with and returns how much that is: all but
@@ -73,25 +91,38 @@ impl Context {
         n_kept
     }
 
-    /// Computes `tokens` after those that are held, and the logits after the last if wanted.
+    /// Computes `tokens`, at most [`PREFILL_CHUNK`](crate::PREFILL_CHUNK), after those
+    /// that are held, and what follows each of the last `n_logits` of them: see
+    /// [`Self::logits_at`].
+    ///
+    /// # Errors
+    /// There is no memory for the tokens' keys and values.
+    ///
+    /// # Panics
+    /// `n_logits` is above [`MAX_LOGITS`] or the number of tokens.
     pub(crate) fn extend(
         &mut self,
         decoder: &Decoder,
         lane: &dyn Lane,
         tokens: &[u32],
-        wants_logits: bool,
+        n_logits: usize,
     ) -> Result<(), EngineError> {
+        assert!(n_logits <= MAX_LOGITS);
         let n_past = self.tokens.len();
         self.kv.reserve(n_past + tokens.len())?;
-        let logits = wants_logits.then_some(self.logits.as_mut_slice());
+        let n_needed = n_logits * self.n_vocab;
+        if self.logits.len() < n_needed {
+            self.logits.resize(n_needed, 0.0);
+        }
         decoder.forward(
             lane,
             &mut self.kv,
             &mut self.scratch,
             tokens,
             n_past,
-            logits,
+            &mut self.logits[..n_needed],
         );
+        self.n_logits = n_logits;
         // Last, so that a panic above leaves the context as it was.
         self.tokens.extend_from_slice(tokens);
         Ok(())

@@ -18,7 +18,7 @@ mod source;
 pub mod template;
 pub mod tokenizer;
 
-pub use context::Context;
+pub use context::{Context, MAX_LOGITS};
 pub use decoder::{
     Activation, KvOutOfMemory, KvType, LayerSpec, ModelConfig, ModelError, PREFILL_CHUNK, RopeKind,
     supported_architectures,

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::context::Context;
+use crate::context::{Context, MAX_LOGITS};
 use crate::decoder::{Decoder, KvType, ModelConfig, PREFILL_CHUNK};
 use crate::error::EngineError;
 use crate::generate::{GenerateOptions, Generation};
@@ -124,6 +124,40 @@ impl Model {
         Ok(ctx.logits().to_vec())
     }
 
+    /// The logits after each of the last `n_logits` of `tokens`.
+    ///
+    /// # Shape
+    /// `[n_logits, n_vocab] f32`
+    ///
+    /// # Errors
+    /// As for [`Self::generate`].
+    ///
+    /// # Panics
+    /// `ctx` belongs to another model, or `n_logits` is 0, above [`MAX_LOGITS`] or
+    /// the number of tokens.
+    pub fn last_logits(
+        &self,
+        ctx: &mut Context,
+        tokens: &[u32],
+        n_logits: usize,
+    ) -> Result<Vec<f32>, EngineError> {
+        self.check_tokens(tokens)?;
+        assert_eq!(ctx.model_id(), self.id, "a context of another model");
+        assert!((1..=MAX_LOGITS.min(tokens.len())).contains(&n_logits));
+        let n_before = tokens.len() - n_logits;
+        ctx.keep_common_prefix(tokens);
+        ctx.truncate(n_before);
+        while ctx.n_past() < n_before {
+            let end = (ctx.n_past() + PREFILL_CHUNK).min(n_before);
+            let chunk = &tokens[ctx.n_past()..end];
+            ctx.extend(&self.decoder, self.lane(), chunk, 0)?;
+        }
+        ctx.extend(&self.decoder, self.lane(), &tokens[n_before..], n_logits)?;
+        Ok((0..n_logits)
+            .flat_map(|idx| ctx.logits_at(idx).iter().copied())
+            .collect())
+    }
+
     /// The next `count` tokens, always the most likely one, whatever it means:
     /// neither the end of generation nor anything else stops it but a full context.
     ///
@@ -144,13 +178,8 @@ impl Model {
     pub(crate) fn extend(&self, ctx: &mut Context, tokens: &[u32]) -> Result<(), EngineError> {
         let n_past = ctx.n_past();
         let end = (n_past + PREFILL_CHUNK).min(tokens.len());
-        let wants_logits = end == tokens.len();
-        ctx.extend(
-            &self.decoder,
-            self.lane(),
-            &tokens[n_past..end],
-            wants_logits,
-        )
+        let n_logits = usize::from(end == tokens.len());
+        ctx.extend(&self.decoder, self.lane(), &tokens[n_past..end], n_logits)
     }
 
     fn check_tokens(&self, tokens: &[u32]) -> Result<(), EngineError> {

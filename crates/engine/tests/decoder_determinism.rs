@@ -7,7 +7,7 @@ mod tiny;
 use std::rc::Rc;
 
 use nox_engine::sampler::Pcg32;
-use nox_engine::{CpuLane, KvType, LoadOptions, Model};
+use nox_engine::{CpuLane, KvType, LoadOptions, MAX_LOGITS, Model};
 use tiny::Tiny;
 
 fn tokens(n: usize) -> Vec<u32> {
@@ -63,6 +63,29 @@ fn truncating_and_extending_again_changes_no_bit() {
         let other: Vec<u32> = tokens[..n_kept].iter().copied().chain([7; 9]).collect();
         model.logits(&mut ctx, &other).unwrap();
         assert_eq!(bits(&model.logits(&mut ctx, &tokens).unwrap()), expected);
+    }
+}
+
+#[test]
+fn logits_of_several_positions_are_those_of_each() {
+    let model = Tiny::default().load();
+    let tokens = tokens(60);
+    let mut ctx = model.new_context();
+    let alone: Vec<Vec<u32>> = (0..=tokens.len())
+        .skip(1)
+        .map(|end| bits(&model.logits(&mut ctx, &tokens[..end]).unwrap()))
+        .collect();
+    for n_logits in [1, 2, 5, MAX_LOGITS] {
+        for n_held in [0, 30, 59] {
+            let mut ctx = model.new_context();
+            if n_held > 0 {
+                model.logits(&mut ctx, &tokens[..n_held]).unwrap();
+            }
+            let together = model.last_logits(&mut ctx, &tokens, n_logits).unwrap();
+            let expected = alone[tokens.len() - n_logits..].concat();
+            assert_eq!(bits(&together), expected, "{n_logits} after {n_held}");
+            assert_eq!(ctx.n_past(), tokens.len());
+        }
     }
 }
 

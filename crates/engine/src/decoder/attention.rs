@@ -10,9 +10,9 @@
 
 use std::ops::Range;
 
-use super::kv::{KvCache, PAGE, Pages};
+use super::kv::{KvCache, PAGE, Pages, Stored};
 use crate::lane::Lane;
-use crate::math::{self, Float, Halves, Portable};
+use crate::math::{self, Halves, Portable};
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use crate::quant::Simd128;
 #[cfg(target_arch = "x86_64")]
@@ -110,7 +110,7 @@ struct Query<'a> {
 }
 
 impl Query<'_> {
-    fn attend<F: Float>(&self, pages: &Pages<F>, out: &mut [f32]) {
+    fn attend<F: Stored>(&self, pages: &Pages<F>, out: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
         if has_avx2() {
             // SAFETY: AVX2 and F16C are there.
@@ -129,7 +129,7 @@ impl Query<'_> {
     /// The same code, compiled for wider registers.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,f16c")]
-    fn attend_avx2<F: Float>(&self, pages: &Pages<F>, out: &mut [f32]) {
+    fn attend_avx2<F: Stored>(&self, pages: &Pages<F>, out: &mut [f32]) {
         // SAFETY: this function is compiled for AVX2 and F16C.
         unsafe { self.attend_with::<F, Avx2>(pages, out) }
     }
@@ -137,7 +137,7 @@ impl Query<'_> {
     /// # Safety
     /// As for [`Halves`].
     #[inline(always)]
-    unsafe fn attend_with<F: Float, H: Halves>(&self, pages: &Pages<F>, out: &mut [f32]) {
+    unsafe fn attend_with<F: Stored, H: Halves>(&self, pages: &Pages<F>, out: &mut [f32]) {
         let head_dim = self.spec.head_dim;
         let (mut max, mut total) = (f32::NEG_INFINITY, 0f32);
         out.fill(0.0);

@@ -17,7 +17,7 @@ mod weights;
 
 pub use config::{Activation, LayerSpec, ModelConfig, RopeKind, supported_architectures};
 pub use error::ModelError;
-pub(crate) use kv::{KvCache, kv_size_bytes};
+pub(crate) use kv::{KvCache, KvShape, kv_size_bytes};
 pub use kv::{KvOutOfMemory, KvType};
 pub(crate) use weights::{PlannedTensor, Weights, assemble, plan};
 
@@ -122,13 +122,15 @@ impl Decoder {
     }
 
     /// Computes up to [`PREFILL_CHUNK`] tokens at positions `n_past..` and stores
-    /// their keys and values; with `logits`, also what follows the last of them.
+    /// their keys and values; then what follows the last of them, as many as `logits`
+    /// has rows.
     ///
     /// # Shape
-    /// `tokens: [n_tokens]`, each below `n_vocab`; `logits: [n_vocab] f32`
+    /// `tokens: [n_tokens]`, each below `n_vocab`; `logits: [n_logits, n_vocab] f32`
     ///
     /// # Panics
-    /// There are no tokens, too many, or unknown ones, or the cache has no room.
+    /// There are no tokens, too many, or unknown ones, or the cache has no room, or
+    /// there are more logits than tokens.
     pub(crate) fn forward(
         &self,
         lane: &dyn Lane,
@@ -136,7 +138,7 @@ impl Decoder {
         scratch: &mut Scratch,
         tokens: &[u32],
         n_past: usize,
-        logits: Option<&mut [f32]>,
+        logits: &mut [f32],
     ) {
         assert!((1..=PREFILL_CHUNK).contains(&tokens.len()));
         self.embed(tokens, &mut scratch.x);
@@ -149,14 +151,13 @@ impl Decoder {
             self.attend(lane, kv, scratch, layer, tokens.len(), n_past);
             self.feed_forward(lane, scratch, layer, tokens.len());
         }
-        if let Some(logits) = logits {
-            let last = (tokens.len() - 1) * self.config.n_embd;
-            self.head(
-                lane,
-                &scratch.x[last..][..self.config.n_embd],
-                &mut scratch.normed,
-                logits,
-            );
+        let n_logits = logits.len() / self.config.n_vocab;
+        assert!(n_logits <= tokens.len());
+        if n_logits > 0 {
+            let n_embd = self.config.n_embd;
+            let x = &scratch.x[..tokens.len() * n_embd];
+            let last = &x[(tokens.len() - n_logits) * n_embd..];
+            self.head(lane, last, &mut scratch.normed, logits);
         }
     }
 
@@ -265,8 +266,9 @@ impl Decoder {
         self.add(x, delta, weights.post_ffn_norm.as_deref());
     }
 
+    /// `x: [n_logits, n_embd]`, `logits: [n_logits, n_vocab]`
     fn head(&self, lane: &dyn Lane, x: &[f32], normed: &mut [f32], logits: &mut [f32]) {
-        let normed = &mut normed[..self.config.n_embd];
+        let normed = &mut normed[..x.len()];
         self.norm(x, &self.weights.output_norm, normed);
         let weight = self
             .weights
@@ -275,7 +277,7 @@ impl Decoder {
             .unwrap_or(&self.weights.token_embd);
         lane.matmul(
             normed,
-            1,
+            x.len() / self.config.n_embd,
             &mut [Product {
                 weight,
                 bias: None,
