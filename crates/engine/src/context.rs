@@ -1,6 +1,6 @@
 //! A conversation's memory: the tokens seen so far with their keys and values.
 
-use crate::decoder::{Decoder, KvCache, KvShape, KvType, Scratch};
+use crate::decoder::{Decoder, KvCache, KvCopyError, KvShape, KvType, Scratch};
 use crate::error::EngineError;
 use crate::lane::Lane;
 
@@ -41,6 +41,11 @@ impl Context {
         self.model_id
     }
 
+    /// Keys and values; those of [`Self::tokens`] are valid.
+    pub(crate) fn kv(&self) -> &KvCache {
+        &self.kv
+    }
+
     /// The tokens that are held.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
@@ -79,6 +84,26 @@ impl Context {
     /// There were not so many.
     pub(crate) fn logits_at(&self, idx: usize) -> &[f32] {
         &self.logits[idx * self.n_vocab..][..self.n_vocab]
+    }
+
+    /// Adds tokens whose positions were computed before, in the form in which the
+    /// cache copies them out.
+    ///
+    /// # Errors
+    /// There is no memory; nothing is added.
+    ///
+    /// # Panics
+    /// There are not as many positions as tokens.
+    pub(crate) fn append(&mut self, tokens: &[u32], positions: &[u8]) -> Result<(), EngineError> {
+        let position_size_bytes = self.kv.position_size_bytes();
+        assert_eq!(positions.len(), tokens.len() * position_size_bytes);
+        match self.kv.copy_in(self.tokens.len(), positions) {
+            Ok(_) => {}
+            Err(KvCopyError::OutOfMemory(error)) => return Err(error.into()),
+            Err(error) => unreachable!("whole positions behind those that are held: {error}"),
+        }
+        self.tokens.extend_from_slice(tokens);
+        Ok(())
     }
 
     /// Truncates to what `prompt` begins with and returns how much that is: all but

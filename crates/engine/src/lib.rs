@@ -1,5 +1,6 @@
 //! GGUF in, tokens out: reader, tokenizer, chat template, decoder, KV cache, sampler.
 
+mod checksum;
 mod context;
 mod decoder;
 mod error;
@@ -14,6 +15,7 @@ pub mod pool;
 mod prompt;
 pub mod quant;
 pub mod sampler;
+pub mod snapshot;
 mod source;
 pub mod template;
 pub mod tokenizer;

@@ -5,9 +5,11 @@
 //! they stay. Between two steps the caller may do as it likes: show progress,
 //! answer messages, give up.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::checksum::{Checksum, Summed};
 use crate::decoder::{
     Decoder, KvType, ModelConfig, ModelError, PlannedTensor, Scratch, assemble, kv_size_bytes, plan,
 };
@@ -104,6 +106,8 @@ pub enum LoadStep {
 /// A model on its way into memory.
 pub struct ModelLoader<S> {
     source: S,
+    /// Of everything that was read.
+    sum: RefCell<Checksum>,
     options: LoadOptions,
     header: Option<Header>,
     n_ctx: usize,
@@ -138,7 +142,8 @@ impl<S: ModelSource> ModelLoader<S> {
     /// The file is not sound, its model is not supported, an option does not fit
     /// it, or it would take more memory than there may be.
     pub fn new(source: S, options: LoadOptions) -> Result<Self, EngineError> {
-        let gguf = Gguf::read(&source)?;
+        let sum = RefCell::new(Checksum::new());
+        let gguf = Gguf::read(&Summed::new(&source, &sum))?;
         let config = ModelConfig::from_gguf(&gguf)?;
         let planned = plan(&gguf, &config)?;
         let n_ctx = choose_n_ctx(&gguf, &config, &options)?;
@@ -149,6 +154,7 @@ impl<S: ModelSource> ModelLoader<S> {
             .sum();
         Ok(Self {
             source,
+            sum,
             options,
             header: Some(Header {
                 gguf,
@@ -241,7 +247,8 @@ impl<S: ModelSource> ModelLoader<S> {
             self.pending = Some(PendingWeight::new(&next.tensor, next.n_rows, next.n_cols)?);
         }
         if let Some(pending) = &mut self.pending {
-            self.done_bytes += pending.read_more(&self.source, STEP_BYTES)? as u64;
+            self.done_bytes +=
+                pending.read_more(&Summed::new(&self.source, &self.sum), STEP_BYTES)? as u64;
         }
         if let Some(complete) = self.pending.take_if(|pending| pending.missing_bytes() == 0) {
             let weight = complete.finish();
@@ -286,6 +293,7 @@ impl<S: ModelSource> ModelLoader<S> {
             lane,
             self.n_ctx,
             self.options.kv_type,
+            self.sum.replace(Checksum::new()).finish(),
         ))))
     }
 }

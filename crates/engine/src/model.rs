@@ -22,6 +22,8 @@ pub struct Model {
     lane: Rc<dyn Lane>,
     n_ctx: usize,
     kv_type: KvType,
+    /// Of the file's header and weights.
+    file_checksum: u64,
 }
 
 impl Model {
@@ -32,6 +34,7 @@ impl Model {
         lane: Rc<dyn Lane>,
         n_ctx: usize,
         kv_type: KvType,
+        file_checksum: u64,
     ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Self {
@@ -42,6 +45,7 @@ impl Model {
             lane,
             n_ctx,
             kv_type,
+            file_checksum,
         }
     }
 
@@ -74,6 +78,16 @@ impl Model {
         self.n_ctx
     }
 
+    /// How keys and values are stored.
+    pub(crate) fn kv_type(&self) -> KvType {
+        self.kv_type
+    }
+
+    /// Tells this model's file from others.
+    pub(crate) fn file_checksum(&self) -> u64 {
+        self.file_checksum
+    }
+
     /// Where the model computes.
     pub fn lane(&self) -> &dyn Lane {
         self.lane.as_ref()
@@ -100,7 +114,7 @@ impl Model {
         options: GenerateOptions,
     ) -> Result<Generation<'a>, EngineError> {
         self.check_tokens(&prompt)?;
-        assert_eq!(ctx.model_id(), self.id, "a context of another model");
+        self.check_owns(ctx);
         Generation::new(self, ctx, prompt, options)
     }
 
@@ -116,7 +130,7 @@ impl Model {
     /// `ctx` belongs to another model.
     pub fn logits(&self, ctx: &mut Context, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
         self.check_tokens(tokens)?;
-        assert_eq!(ctx.model_id(), self.id, "a context of another model");
+        self.check_owns(ctx);
         ctx.keep_common_prefix(tokens);
         while ctx.n_past() < tokens.len() {
             self.extend(ctx, tokens)?;
@@ -142,7 +156,7 @@ impl Model {
         n_logits: usize,
     ) -> Result<Vec<f32>, EngineError> {
         self.check_tokens(tokens)?;
-        assert_eq!(ctx.model_id(), self.id, "a context of another model");
+        self.check_owns(ctx);
         assert!((1..=MAX_LOGITS.min(tokens.len())).contains(&n_logits));
         let n_before = tokens.len() - n_logits;
         ctx.keep_common_prefix(tokens);
@@ -182,7 +196,13 @@ impl Model {
         ctx.extend(&self.decoder, self.lane(), &tokens[n_past..end], n_logits)
     }
 
-    fn check_tokens(&self, tokens: &[u32]) -> Result<(), EngineError> {
+    /// # Panics
+    /// `ctx` belongs to another model.
+    pub(crate) fn check_owns(&self, ctx: &Context) {
+        assert_eq!(ctx.model_id(), self.id, "a context of another model");
+    }
+
+    pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<(), EngineError> {
         if tokens.is_empty() {
             return Err(EngineError::EmptyPrompt);
         }

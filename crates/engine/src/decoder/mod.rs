@@ -17,7 +17,7 @@ mod weights;
 
 pub use config::{Activation, LayerSpec, ModelConfig, RopeKind, supported_architectures};
 pub use error::ModelError;
-pub(crate) use kv::{KvCache, KvShape, kv_size_bytes};
+pub(crate) use kv::{KvCache, KvCopyError, KvShape, kv_size_bytes};
 pub use kv::{KvOutOfMemory, KvType};
 pub(crate) use weights::{PlannedTensor, Weights, assemble, plan};
 
