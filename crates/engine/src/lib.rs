@@ -38,4 +38,4 @@ pub use prompt::{Prompt, PromptOptions};
 pub use sampler::SamplingParams;
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::FileSource;
-pub use source::ModelSource;
+pub use source::{JoinedSource, ModelSource};

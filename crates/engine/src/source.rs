@@ -4,6 +4,7 @@
 //! cursor, so one source can serve the header's reader and the tensor loader in
 //! turns. There is no `Send` or `Sync` bound: a browser's file handle has neither.
 
+use std::borrow::Cow;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,6 +21,12 @@ pub trait ModelSource {
     /// [`size_bytes`](Self::size_bytes), else what the platform reports. After an
     /// error the content of `buf` is unspecified.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+
+    /// Where each of the files ends that lie one behind the other in this source: one,
+    /// unless it is a [`JoinedSource`] of a model that was split.
+    fn part_ends(&self) -> Cow<'_, [u64]> {
+        Cow::Owned(vec![self.size_bytes()])
+    }
 }
 
 impl ModelSource for [u8] {
@@ -57,11 +64,67 @@ macro_rules! forward_to_pointee {
             fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
                 (**self).read_at(offset, buf)
             }
+
+            fn part_ends(&self) -> Cow<'_, [u64]> {
+                (**self).part_ends()
+            }
         }
     )+};
 }
 
 forward_to_pointee!(&T, Box<T>, Rc<T>, Arc<T>);
+
+/// The files of a split model as one source, one behind the other.
+#[derive(Debug)]
+pub struct JoinedSource<S> {
+    parts: Vec<S>,
+    ends: Vec<u64>,
+}
+
+impl<S: ModelSource> JoinedSource<S> {
+    /// Joins `parts`, whose lengths are taken once, here.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] if their lengths add up to more than can be counted.
+    pub fn new(parts: Vec<S>) -> io::Result<Self> {
+        let mut end = 0u64;
+        let ends = parts.iter().map(|part| {
+            end = end.checked_add(part.size_bytes())?;
+            Some(end)
+        });
+        let ends = ends.collect::<Option<_>>();
+        let ends = ends.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(Self { parts, ends })
+    }
+}
+
+impl<S: ModelSource> ModelSource for JoinedSource<S> {
+    fn size_bytes(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    fn read_at(&self, mut offset: u64, mut buf: &mut [u8]) -> io::Result<()> {
+        let end = offset.checked_add(buf.len() as u64);
+        if end.is_none_or(|end| end > self.size_bytes()) {
+            return Err(beyond_the_end(offset, buf.len(), self.size_bytes()));
+        }
+        while !buf.is_empty() {
+            let idx = self.ends.partition_point(|&end| end <= offset);
+            let left_bytes = self.ends[idx] - offset;
+            let n_bytes = usize::try_from(left_bytes).map_or(buf.len(), |left| left.min(buf.len()));
+            let (head, tail) = buf.split_at_mut(n_bytes);
+            let start = idx.checked_sub(1).map_or(0, |before| self.ends[before]);
+            self.parts[idx].read_at(offset - start, head)?;
+            offset += n_bytes as u64;
+            buf = tail;
+        }
+        Ok(())
+    }
+
+    fn part_ends(&self) -> Cow<'_, [u64]> {
+        Cow::Borrowed(&self.ends)
+    }
+}
 
 /// A file on disk, read in place without moving a cursor.
 #[cfg(not(target_arch = "wasm32"))]
@@ -155,6 +218,29 @@ mod tests {
                 "{offset} {n_bytes}"
             );
         }
+    }
+
+    #[test]
+    fn joined_sources_read_like_their_bytes_one_after_the_other() {
+        let parts: Vec<Vec<u8>> = vec![vec![0, 1, 2], vec![], vec![3], vec![4, 5, 6, 7]];
+        let whole: Vec<u8> = (0..8).collect();
+        let joined = JoinedSource::new(parts).unwrap();
+        assert_eq!(*joined.part_ends(), [3, 3, 4, 8]);
+        for start in 0..=whole.len() {
+            for end in start..=whole.len() {
+                let mut buf = vec![0xFF; end - start];
+                joined.read_at(start as u64, &mut buf).unwrap();
+                assert_eq!(buf, whole[start..end]);
+            }
+        }
+        for (offset, n_bytes) in [(0, 9), (8, 1), (u64::MAX, 1)] {
+            let error = joined.read_at(offset, &mut vec![0; n_bytes]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        }
+        assert_eq!(
+            JoinedSource::<Vec<u8>>::new(vec![]).unwrap().size_bytes(),
+            0
+        );
     }
 
     #[cfg(not(target_arch = "wasm32"))]

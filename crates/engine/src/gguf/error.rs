@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::GgmlType;
+use super::{GgmlType, SplitError};
 
 /// Why a GGUF file cannot be read, or why a metadata key does not give what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +91,16 @@ pub enum GgufError {
     },
     #[error("tensors {first:?} and {second:?} overlap")]
     TensorsOverlap { first: String, second: String },
+    /// Several files don't make one model.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+    /// One of several files.
+    #[error("file {file} of {n_files}: {source}")]
+    InFile {
+        file: usize,
+        n_files: usize,
+        source: Box<GgufError>,
+    },
     #[error("metadata key {key:?} is missing (expected {expected})")]
     MissingKey { key: String, expected: &'static str },
     #[error("metadata key {key:?} is {found}, expected {expected}")]

@@ -2,12 +2,14 @@
 //!
 //! [`Gguf::read`] takes the header of a little-endian version 2 or 3 file from a
 //! [`ModelSource`] and checks all of it; afterwards every tensor is known to lie
-//! inside the file in whole blocks. It knows neither what the metadata mean nor
-//! how the tensors' bytes become numbers, and it never reads tensor data.
+//! inside the file in whole blocks. A source of several files is one model that was
+//! split ([`SplitError`] says why some are not). It knows neither what the metadata
+//! mean nor how the tensors' bytes become numbers, and it never reads tensor data.
 
 mod error;
 mod ggml_type;
 pub mod read;
+mod split;
 mod value;
 mod window;
 
@@ -15,6 +17,7 @@ use std::collections::HashMap;
 
 pub use error::{GgufError, OptionalKey};
 pub use ggml_type::GgmlType;
+pub use split::{MAX_PARTS, Split, SplitError};
 pub use value::{Array, Metadata, StrArray, Value};
 
 use crate::source::ModelSource;
@@ -29,7 +32,7 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// The type of the elements.
     pub quant: GgmlType,
-    /// Offset of the first byte from the beginning of the file.
+    /// Offset of the first byte from the beginning of the source.
     pub offset: u64,
     /// The bytes that all blocks take together.
     pub size_bytes: u64,
@@ -49,17 +52,31 @@ pub struct Gguf {
     tensors: Vec<TensorInfo>,
     index: HashMap<String, usize>,
     file_size_bytes: u64,
+    split: Option<Split>,
 }
 
 impl Gguf {
-    /// Reads and checks everything before the tensor data.
+    /// Reads and checks everything before the tensor data, of all files that the
+    /// source holds ([`ModelSource::part_ends`]).
     ///
     /// # Errors
-    /// The source fails, or the file is not a GGUF file that is sound to its last
-    /// tensor; the variants say what is wrong and where. The caps that are applied
-    /// stand in [`read`].
+    /// The source fails, or a file is not a GGUF file that is sound to its last
+    /// tensor, or the files don't make one model; the variants say what is wrong and
+    /// where. The caps that are applied stand in [`read`].
     pub fn read(source: &dyn ModelSource) -> Result<Self, GgufError> {
-        read::read(source)
+        match *source.part_ends() {
+            [] => Err(GgufError::NotGguf { found: Vec::new() }),
+            ref ends => split::join(source, ends),
+        }
+    }
+
+    /// Reads and checks one file by itself, which may be a part of a model
+    /// ([`Self::split`]).
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub fn read_part(source: &dyn ModelSource) -> Result<Self, GgufError> {
+        read::read_file(source)
     }
 
     fn new(
@@ -80,7 +97,13 @@ impl Gguf {
             tensors,
             index,
             file_size_bytes,
+            split: None,
         })
+    }
+
+    /// Which part of a model this file is; `None` for a whole one.
+    pub fn split(&self) -> Option<Split> {
+        self.split
     }
 
     /// The metadata, in the file's order.
@@ -106,7 +129,7 @@ impl Gguf {
         self.index.get(name).map(|&idx| &self.tensors[idx])
     }
 
-    /// The size of the whole file.
+    /// The size of the whole file, or of all parts together.
     pub fn file_size_bytes(&self) -> u64 {
         self.file_size_bytes
     }

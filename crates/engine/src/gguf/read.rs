@@ -9,7 +9,7 @@
 
 use super::value::{Array, Metadata, StrArray, Value};
 use super::window::Window;
-use super::{GgmlType, Gguf, GgufError, OptionalKey as _, TensorInfo};
+use super::{GgmlType, Gguf, GgufError, OptionalKey as _, Split, TensorInfo};
 use crate::source::ModelSource;
 
 /// Real files have some fifty keys.
@@ -42,7 +42,8 @@ const MIN_METADATA_BYTES: u64 = 8 + 4 + 1;
 /// The smallest tensor entry: an empty name's length, one dimension, type, offset.
 const MIN_TENSOR_BYTES: u64 = 8 + 4 + 8 + 4 + 8;
 
-pub(super) fn read(source: &dyn ModelSource) -> Result<Gguf, GgufError> {
+/// Reads one file.
+pub(super) fn read_file(source: &dyn ModelSource) -> Result<Gguf, GgufError> {
     let mut window = Window::new(source);
     read_magic_and_version(&mut window)?;
     let n_tensors = read_count(
@@ -70,7 +71,11 @@ pub(super) fn read(source: &dyn ModelSource) -> Result<Gguf, GgufError> {
         alignment,
         source.size_bytes(),
     )?;
-    Gguf::new(metadata, tensors, source.size_bytes())
+    let split = Split::from_metadata(&metadata)?;
+    Ok(Gguf {
+        split,
+        ..Gguf::new(metadata, tensors, source.size_bytes())?
+    })
 }
 
 fn read_magic_and_version(window: &mut Window<'_>) -> Result<(), GgufError> {
@@ -105,7 +110,11 @@ fn read_count(
     Ok(count)
 }
 
-fn check_cap(found: u64, cap: u64, what: impl FnOnce() -> String) -> Result<(), GgufError> {
+pub(super) fn check_cap(
+    found: u64,
+    cap: u64,
+    what: impl FnOnce() -> String,
+) -> Result<(), GgufError> {
     if found <= cap {
         return Ok(());
     }

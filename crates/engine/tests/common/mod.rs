@@ -85,6 +85,13 @@ impl GgufWriter {
         self.array(key, 6, values.len(), elements)
     }
 
+    /// The keys of a part, `no` counting from 0.
+    pub fn split(self, no: usize, count: usize, n_tensors: usize) -> Self {
+        self.raw("split.no", 2, &(no as u16).to_le_bytes())
+            .raw("split.count", 2, &(count as u16).to_le_bytes())
+            .raw("split.tensors.count", 5, &(n_tensors as i32).to_le_bytes())
+    }
+
     pub fn array(self, key: &str, element_type: u32, n: usize, elements: Vec<u8>) -> Self {
         let mut value = element_type.to_le_bytes().to_vec();
         value.extend((n as u64).to_le_bytes());

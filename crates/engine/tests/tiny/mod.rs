@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use nox_engine::gguf::GgmlType;
+use nox_engine::gguf::{GgmlType, Gguf, TensorInfo};
 use nox_engine::sampler::Pcg32;
 use nox_engine::{CpuLane, LoadOptions, Model, ModelLoader};
 
@@ -170,6 +170,34 @@ impl Tiny {
 
     pub fn load_with(&self, options: LoadOptions) -> Model {
         self.loader(options).unwrap().load().unwrap()
+    }
+}
+
+impl Tiny {
+    /// The same model in `count` files.
+    pub fn parts(&self, count: usize) -> Vec<Vec<u8>> {
+        let whole = self.gguf();
+        let tensors = Gguf::read(&whole).unwrap().tensors().to_vec();
+        let per_part = tensors.len().div_ceil(count);
+        let part = |(no, mine): (usize, &[TensorInfo])| {
+            let header = match no {
+                0 => self.header(),
+                _ => GgufWriter::new(),
+            };
+            let mut writer = header.split(no, count, tensors.len());
+            for tensor in mine {
+                let dims: Vec<u64> = tensor.shape.iter().rev().map(|&dim| dim as u64).collect();
+                writer = writer.tensor(&tensor.name, &dims, tensor.quant);
+            }
+            let mut file = writer.finish();
+            let placed = Gguf::read_part(&file).unwrap();
+            for (from, to) in mine.iter().zip(placed.tensors()) {
+                let bytes = &whole[from.offset as usize..][..from.size_bytes as usize];
+                file[to.offset as usize..][..bytes.len()].copy_from_slice(bytes);
+            }
+            file
+        };
+        tensors.chunks(per_part).enumerate().map(part).collect()
     }
 }
 
