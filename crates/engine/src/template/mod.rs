@@ -276,12 +276,13 @@ fn without_generation_tags(source: &str) -> String {
     while let Some(start) = rest.find("{%") {
         let (before, tag_on) = rest.split_at(start);
         out.push_str(before);
-        let Some(n_bytes) = tag_on.find("%}").map(|end| end + 2) else {
+        // The end's own two bytes: in `{%}` the beginning has taken one of them.
+        let Some(inner_bytes) = tag_on[2..].find("%}") else {
             rest = tag_on;
             break;
         };
-        let (tag, after) = tag_on.split_at(n_bytes);
-        let inner = &tag[2..n_bytes - 2];
+        let (tag, after) = tag_on.split_at(2 + inner_bytes + 2);
+        let inner = &tag[2..2 + inner_bytes];
         let is_control = |c: char| matches!(c, '-' | '+');
         match inner.trim_matches(is_control).trim() {
             "generation" => out.push_str(&tag.replace("generation", "if true")),
@@ -360,6 +361,23 @@ mod tests {
         for (source, expected) in cases {
             let rendered = render_with(source, &[("user", "Hi")], &options).unwrap();
             assert_eq!(rendered, expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_tag_without_an_inside_is_an_error_like_any_other() {
+        for source in [
+            "{%}",
+            "a{%}b",
+            "{%}{% if true %}%}{% endif %}",
+            "{%%}",
+            "{%",
+        ] {
+            let error = render(source).expect_err(source);
+            assert!(
+                matches!(error, TemplateError::Syntax(_)),
+                "{source}: {error}"
+            );
         }
     }
 
