@@ -119,6 +119,20 @@ pub struct ModelLoader<S> {
     total_bytes: u64,
 }
 
+fn check_kv_type(config: &ModelConfig, kv_type: KvType) -> Result<(), EngineError> {
+    if kv_type.supports(config.head_dim) {
+        return Ok(());
+    }
+    Err(EngineError::InvalidOption {
+        field: "kv_type",
+        found: format!("{kv_type:?}").to_lowercase(),
+        expected: format!(
+            "f16 or f32, as this model's heads have {} elements, no multiple of 32",
+            config.head_dim
+        ),
+    })
+}
+
 /// What the file says besides its tensors.
 struct Header {
     gguf: Gguf,
@@ -146,6 +160,7 @@ impl<S: ModelSource> ModelLoader<S> {
         let gguf = Gguf::read(&Summed::new(&source, &sum))?;
         let config = ModelConfig::from_gguf(&gguf)?;
         let planned = plan(&gguf, &config)?;
+        check_kv_type(&config, options.kv_type)?;
         let n_ctx = choose_n_ctx(&gguf, &config, &options)?;
         let memory = memory_estimate(&gguf, &config, n_ctx, options.kv_type);
         let total_bytes = planned

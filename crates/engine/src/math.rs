@@ -154,6 +154,24 @@ pub(crate) fn f16_to_f32(bits: u16) -> f32 {
     f32::from_bits(widened | infinite_or_nan | ((bits & 0x8000) << 16))
 }
 
+/// The bits of the nearest IEEE half, ties to even; for finite numbers, those beyond
+/// its range become the greatest that it has. Without branches, so that loops over it
+/// vectorise.
+#[inline(always)]
+pub(crate) fn f32_to_f16(value: f32) -> u16 {
+    const MAX: f32 = 65_504.0;
+    let magnitude = value.abs();
+    let bits = (if magnitude < MAX { magnitude } else { MAX }).to_bits();
+    // The lower 13 bits go: half of them rounds, less one where that makes a tie even.
+    let rounded = bits + 0x0fff + (bits >> 13 & 1);
+    let normal = (rounded >> 13).wrapping_sub(112 << 10);
+    // One half's unit in the last place is the step of the halves below 2^-14.
+    let subnormal = (magnitude + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
+    let is_subnormal = bits < 113 << 23;
+    let unsigned = if is_subnormal { subnormal } else { normal };
+    (unsigned | value.to_bits() >> 16 & 0x8000) as u16
+}
+
 /// The dot products of one stored row with `T` f32 rows.
 ///
 /// # Shape
@@ -216,27 +234,6 @@ fn add_rest<F: Float>(mut sums: Lanes, rest: &[F], x_rest: &[f32]) -> Lanes {
         *sums = F32x4::load(lanes);
     }
     sums
-}
-
-/// `out += weight * row`, element by element.
-///
-/// # Safety
-/// As for [`Halves`].
-#[inline(always)]
-pub(crate) unsafe fn add_scaled<F: Float, H: Halves>(out: &mut [f32], weight: f32, row: &[F]) {
-    let (chunks, rest) = row.as_chunks::<N_LANES>();
-    let (outs, out_rest) = out.as_chunks_mut::<N_LANES>();
-    let weights = F32x4::splat(weight);
-    for (out, chunk) in outs.iter_mut().zip(chunks) {
-        // SAFETY: the caller's promise.
-        let wide = unsafe { F::widen_lanes::<H>(chunk) };
-        for (out, wide) in out.as_chunks_mut::<4>().0.iter_mut().zip(wide) {
-            F32x4::load(out).add(weights.mul(wide)).store(out);
-        }
-    }
-    for (out, value) in out_rest.iter_mut().zip(rest) {
-        *out += weight * value.widen();
-    }
 }
 
 /// `e^x` to within two units in the last place; 0 below −87, and `e^88` above 88.
@@ -346,6 +343,23 @@ mod tests {
                 found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan()),
                 "{bits:#06x}: {found} instead of {expected}"
             );
+        }
+    }
+
+    #[test]
+    fn numbers_narrow_as_the_half_crate_does() {
+        // Every exponent, with fractions on both sides of every kind of tie.
+        for exponent in 0..255u32 {
+            for fraction in (0..1 << 23)
+                .step_by(0x3ff)
+                .chain([0x1000, 0x3000, 0x7f_ffff])
+            {
+                for sign in [0, 1 << 31] {
+                    let value = f32::from_bits(sign | exponent << 23 | fraction);
+                    let expected = half::f16::from_f32(value.clamp(-65_504.0, 65_504.0));
+                    assert_eq!(f32_to_f16(value), expected.to_bits(), "{value:e}");
+                }
+            }
         }
     }
 

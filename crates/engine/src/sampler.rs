@@ -170,11 +170,35 @@ fn by_likelihood(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
 }
 
+/// A number that orders as [`f32::total_cmp`] does, so that comparing is one
+/// instruction for several logits.
+#[inline(always)]
+fn order_of(logit: f32) -> i32 {
+    let bits = logit.to_bits() as i32;
+    bits ^ ((bits >> 31) as u32 >> 1) as i32
+}
+
+/// How many of the likeliest are ranked first where nothing says how many are needed;
+/// then [`MORE`] times as many, until there are enough.
+const FIRST_RANKED: usize = 256;
+/// See [`FIRST_RANKED`].
+const MORE: usize = 8;
+
+/// Logits that are looked at together.
+const CHUNK: usize = 16;
+
 /// Draws tokens by [`SamplingParams`].
+///
+/// A vocabulary has up to 150,000 tokens, and nearly all of them have no chance: they
+/// are compared with the least of the likeliest so far, and only what is above becomes
+/// a candidate that is sorted.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     params: SamplingParams,
     rng: Pcg32,
+    /// The logits with penalties, if there are any.
+    penalized: Vec<f32>,
+    /// The likeliest tokens, most likely first.
     candidates: Vec<Candidate>,
 }
 
@@ -186,6 +210,7 @@ impl Sampler {
         Ok(Self {
             rng: Pcg32::new(params.seed),
             params,
+            penalized: Vec::new(),
             candidates: Vec::new(),
         })
     }
@@ -198,104 +223,189 @@ impl Sampler {
     /// # Errors
     /// A logit is NaN or infinite, or there is none.
     pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<u32, SamplerError> {
-        check_finite(logits)?;
-        self.candidates.clear();
-        self.candidates
-            .extend(logits.iter().enumerate().map(|(id, &logit)| Candidate {
-                id: id as u32,
-                logit,
-                weight: 0.0,
-            }));
-        self.penalize(history);
-        if self.params.temperature == 0.0 {
-            return self
-                .candidates
-                .iter()
-                .min_by(|a, b| by_likelihood(a, b))
-                .map(|best| best.id)
-                .ok_or(SamplerError::Empty);
+        if self.params.repeat_penalty == 1.0 || self.params.repeat_last_n == 0 {
+            return self.choose(logits);
         }
-        self.keep_top_k();
-        self.keep_top_p();
-        self.keep_min_p();
-        self.draw()
+        check_finite(logits)?;
+        let mut penalized = std::mem::take(&mut self.penalized);
+        penalized.clear();
+        penalized.extend_from_slice(logits);
+        self.penalize(&mut penalized, history);
+        let chosen = self.choose(&penalized);
+        self.penalized = penalized;
+        chosen
+    }
+
+    fn choose(&mut self, logits: &[f32]) -> Result<u32, SamplerError> {
+        if self.params.temperature == 0.0 {
+            return argmax(logits);
+        }
+        check_finite(logits)?;
+        let top_k = self.params.top_k;
+        if top_k > 0 {
+            self.rank(logits, top_k);
+            self.keep_top_p_and_min_p(None);
+            return self.draw();
+        }
+        let max = logits[argmax(logits)? as usize];
+        let is_cut = self.params.top_p < 1.0 || self.params.min_p > 0.0;
+        if is_cut {
+            self.rank_until_cut(logits, max);
+            self.draw()
+        } else {
+            Ok(self.draw_from_all(logits, max))
+        }
     }
 
     /// # Source
     /// Keskar et al., "CTRL" (2019): likely tokens are divided by the penalty,
     /// unlikely ones multiplied, each token once however often it occurred.
-    fn penalize(&mut self, history: &[u32]) {
+    fn penalize(&self, logits: &mut [f32], history: &[u32]) {
         let penalty = self.params.repeat_penalty;
-        if penalty == 1.0 {
-            return;
-        }
         let recent = &history[history.len().saturating_sub(self.params.repeat_last_n)..];
         let mut recent = recent.to_vec();
         recent.sort_unstable();
         recent.dedup();
         for id in recent {
-            if let Some(candidate) = self.candidates.get_mut(id as usize) {
-                let penalized = if candidate.logit > 0.0 {
-                    candidate.logit / penalty
+            if let Some(logit) = logits.get_mut(id as usize) {
+                let penalized = if *logit > 0.0 {
+                    *logit / penalty
                 } else {
-                    candidate.logit * penalty
+                    *logit * penalty
                 };
                 // A tiny penalty must not make an infinity, which has no likelihood.
-                candidate.logit = penalized.clamp(f32::MIN, f32::MAX);
+                *logit = penalized.clamp(f32::MIN, f32::MAX);
             }
         }
     }
 
-    fn keep_top_k(&mut self) {
-        let top_k = self.params.top_k;
-        if top_k > 0 && top_k < self.candidates.len() {
-            self.candidates.select_nth_unstable_by(top_k, by_likelihood);
-            self.candidates.truncate(top_k);
+    /// Makes the `n` likeliest tokens the candidates.
+    fn rank(&mut self, logits: &[f32], n: usize) {
+        let candidates = &mut self.candidates;
+        candidates.clear();
+        let n = n.min(logits.len());
+        // What is not above this many has no place; among equals the first comes first.
+        let mut least = i32::MIN;
+        for (idx, chunk) in logits.chunks(CHUNK).enumerate() {
+            if !chunk
+                .iter()
+                .fold(false, |any, logit| any | (order_of(*logit) > least))
+            {
+                continue;
+            }
+            for (lane, &logit) in chunk.iter().enumerate() {
+                if order_of(logit) > least {
+                    candidates.push(Candidate {
+                        id: (idx * CHUNK + lane) as u32,
+                        logit,
+                        weight: 0.0,
+                    });
+                }
+            }
+            if candidates.len() >= n.saturating_mul(2).max(FIRST_RANKED) {
+                candidates.select_nth_unstable_by(n - 1, by_likelihood);
+                candidates.truncate(n);
+                least = order_of(candidates[n - 1].logit);
+            }
         }
-        self.candidates.sort_unstable_by(by_likelihood);
+        if candidates.len() > n {
+            candidates.select_nth_unstable_by(n - 1, by_likelihood);
+            candidates.truncate(n);
+        }
+        candidates.sort_unstable_by(by_likelihood);
     }
 
-    fn keep_top_p(&mut self) {
-        if self.params.top_p >= 1.0 {
-            return;
+    /// Cuts the candidates off after those that top-p and min-p keep. `total` is the
+    /// weight of all tokens, if there are more than the candidates. `false` if nothing
+    /// was cut off: of more candidates, some might have been kept.
+    fn keep_top_p_and_min_p(&mut self, total: Option<f32>) -> bool {
+        let (top_p, min_p) = (self.params.top_p, self.params.min_p);
+        let own_total = self.weigh(1.0);
+        let n_before = self.candidates.len();
+        if top_p < 1.0 {
+            let mut reached = 0.0;
+            let needed = top_p * total.unwrap_or(own_total);
+            let last = self.candidates.iter().position(|candidate| {
+                reached += candidate.weight;
+                reached >= needed
+            });
+            if let Some(last) = last {
+                self.candidates.truncate(last + 1);
+                if total.is_some() {
+                    self.keep_min_p(min_p);
+                    return true;
+                }
+            }
         }
-        let total = self.weigh(1.0);
-        let mut reached = 0.0;
-        let needed = self.params.top_p * total;
-        let n_kept = self.candidates.iter().position(|candidate| {
-            reached += candidate.weight;
-            reached >= needed
-        });
-        if let Some(last) = n_kept {
-            self.candidates.truncate(last + 1);
+        self.keep_min_p(min_p);
+        self.candidates.len() < n_before
+    }
+
+    /// The likeliest has the weight 1, so the others' weights are relative to it.
+    fn keep_min_p(&mut self, min_p: f32) {
+        if min_p > 0.0 {
+            let n_kept = self
+                .candidates
+                .partition_point(|candidate| candidate.weight >= min_p);
+            self.candidates.truncate(n_kept.max(1));
         }
     }
 
-    fn keep_min_p(&mut self) {
-        if self.params.min_p == 0.0 {
-            return;
+    /// Ranks so many of all tokens that top-p or min-p cuts some of them off.
+    fn rank_until_cut(&mut self, logits: &[f32], max: f32) {
+        let total = (self.params.top_p < 1.0).then(|| total_weight(logits, max, 1.0));
+        let mut n = FIRST_RANKED;
+        loop {
+            self.rank(logits, n);
+            let is_cut = self.keep_top_p_and_min_p(total);
+            if is_cut || n >= logits.len() {
+                return;
+            }
+            n *= MORE;
         }
-        self.weigh(1.0);
-        // The likeliest has the weight 1, so the others' weights are relative to it.
-        let min_p = self.params.min_p;
-        let n_kept = self
-            .candidates
-            .partition_point(|candidate| candidate.weight >= min_p);
-        self.candidates.truncate(n_kept.max(1));
     }
 
+    /// Draws from the candidates.
     fn draw(&mut self) -> Result<u32, SamplerError> {
         let total = self.weigh(self.params.temperature);
         let target = self.rng.next_f32() * total;
-        let mut reached = 0.0;
-        for candidate in &self.candidates {
-            reached += candidate.weight;
-            if target < reached {
-                return Ok(candidate.id);
-            }
+        match self.reach(target) {
+            Some(id) => Ok(id),
+            None => self
+                .candidates
+                .last()
+                .map(|last| last.id)
+                .ok_or(SamplerError::Empty),
         }
-        let last = self.candidates.last().ok_or(SamplerError::Empty)?;
-        Ok(last.id)
+    }
+
+    /// Draws from all tokens; those are ranked that come before the drawn one.
+    fn draw_from_all(&mut self, logits: &[f32], max: f32) -> u32 {
+        let total = total_weight(logits, max, self.params.temperature);
+        let target = self.rng.next_f32() * total;
+        let mut n = FIRST_RANKED;
+        loop {
+            self.rank(logits, n);
+            self.weigh(self.params.temperature);
+            if let Some(id) = self.reach(target) {
+                return id;
+            }
+            if n >= logits.len() {
+                // The total is rounded, and so is what was reached.
+                return self.candidates.last().map_or(0, |last| last.id);
+            }
+            n *= MORE;
+        }
+    }
+
+    /// The candidate at which the weights add up to more than `target`.
+    fn reach(&self, target: f32) -> Option<u32> {
+        let mut reached = 0.0;
+        let found = self.candidates.iter().find(|candidate| {
+            reached += candidate.weight;
+            target < reached
+        });
+        found.map(|candidate| candidate.id)
     }
 
     /// Sets the weights to `e^((logit − max) / temperature)` and returns their sum.
@@ -310,30 +420,46 @@ impl Sampler {
     }
 }
 
+/// The sum of `e^((logit − max) / temperature)` over all logits, in [`CHUNK`] sums that
+/// are added at the end.
+fn total_weight(logits: &[f32], max: f32, temperature: f32) -> f32 {
+    let (chunks, rest) = logits.as_chunks::<CHUNK>();
+    let mut totals = [0f32; CHUNK];
+    for chunk in chunks {
+        for (total, logit) in totals.iter_mut().zip(chunk) {
+            *total += math::exp((logit - max) / temperature);
+        }
+    }
+    for (total, logit) in totals.iter_mut().zip(rest) {
+        *total += math::exp((logit - max) / temperature);
+    }
+    totals.iter().sum()
+}
+
 /// The most likely token; the smallest id among equals.
 ///
 /// # Errors
 /// A logit is NaN or infinite, or there is none.
 pub fn argmax(logits: &[f32]) -> Result<u32, SamplerError> {
     check_finite(logits)?;
-    let mut best = 0;
-    for (id, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = id;
-        }
-    }
-    Ok(best as u32)
+    let best = logits.iter().map(|logit| order_of(*logit)).fold(i32::MIN, i32::max);
+    let first = logits.iter().position(|logit| order_of(*logit) == best);
+    first.map(|id| id as u32).ok_or(SamplerError::Empty)
 }
 
 fn check_finite(logits: &[f32]) -> Result<(), SamplerError> {
     if logits.is_empty() {
         return Err(SamplerError::Empty);
     }
-    match logits.iter().position(|logit| !logit.is_finite()) {
-        None => Ok(()),
-        Some(token) => Err(SamplerError::NotFinite {
-            token,
-            found: logits[token],
-        }),
+    // An exponent of all ones; without a branch for each, so that it vectorises.
+    let magnitudes = logits.iter().map(|logit| logit.to_bits() & 0x7fff_ffff);
+    if magnitudes.fold(0, u32::max) < 0x7f80_0000 {
+        return Ok(());
     }
+    let bad = logits.iter().position(|logit| !logit.is_finite());
+    let token = bad.unwrap_or_default();
+    Err(SamplerError::NotFinite {
+        token,
+        found: logits[token],
+    })
 }

@@ -12,8 +12,11 @@ mod attention;
 mod config;
 mod error;
 mod kv;
+mod pages;
 mod rope;
+mod stored;
 mod weights;
+mod wide;
 
 pub use config::{Activation, LayerSpec, ModelConfig, RopeKind, supported_architectures};
 pub use error::ModelError;
@@ -21,7 +24,7 @@ pub(crate) use kv::{KvCache, KvCopyError, KvShape, kv_size_bytes};
 pub use kv::{KvOutOfMemory, KvType};
 pub(crate) use weights::{PlannedTensor, Weights, assemble, plan};
 
-use attention::{AttentionSpec, attention};
+use attention::{AttentionScratch, AttentionSpec, attention};
 use rope::{RopeFrequencies, Rotation};
 use weights::LayerWeights;
 
@@ -55,6 +58,7 @@ pub(crate) struct Scratch {
     up: Vec<f32>,
     /// What a part adds to the residual stream.
     delta: Vec<f32>,
+    attention: AttentionScratch,
     /// `[n_ropes][PREFILL_CHUNK]`
     rotations: Vec<Vec<Rotation>>,
 }
@@ -66,7 +70,9 @@ impl Scratch {
         let (n_q, n_kv) = (config.n_q() as u64, config.n_kv() as u64);
         let floats_per_token = 3 * n_embd + 2 * n_q + 2 * n_kv + 2 * n_ff;
         let widest = n_embd.max(n_ff).max(n_q);
-        PREFILL_CHUNK as u64 * (4 * floats_per_token + 3 * widest) + 4 * config.n_vocab as u64
+        let attention = AttentionScratch::n_floats(config, PREFILL_CHUNK) as u64;
+        PREFILL_CHUNK as u64 * (4 * floats_per_token + 3 * widest)
+            + 4 * (attention + config.n_vocab as u64)
     }
 }
 
@@ -117,6 +123,7 @@ impl Decoder {
             gate: zeros(config.n_ff),
             up: zeros(config.n_ff),
             delta: zeros(config.n_embd),
+            attention: AttentionScratch::new(config, PREFILL_CHUNK),
             rotations: vec![vec![Rotation::default(); PREFILL_CHUNK]; self.ropes.len()],
         }
     }
@@ -203,12 +210,11 @@ impl Decoder {
         for (i, rotation) in scratch.rotations[rope_idx][..n_tokens].iter().enumerate() {
             rope.rotate(&mut q[i * n_q..][..n_q], config.head_dim, rotation);
             rope.rotate(&mut k[i * n_kv..][..n_kv], config.head_dim, rotation);
-            kv.store(
-                layer,
-                n_past + i,
-                &k[i * n_kv..][..n_kv],
-                &v[i * n_kv..][..n_kv],
-            );
+            let (k, v) = (&k[i * n_kv..][..n_kv], &v[i * n_kv..][..n_kv]);
+            if !kv.store(layer, n_past + i, k, v) {
+                // The cache must not hide it: the logits will not be finite either.
+                x[i * n_embd..][..n_embd].fill(f32::NAN);
+            }
         }
         let spec = AttentionSpec {
             layer,
@@ -220,7 +226,7 @@ impl Decoder {
             window: config.layers[layer].window,
         };
         let attended = &mut scratch.attended[..n_tokens * n_q];
-        attention(lane, spec, kv, n_past, q, attended);
+        attention(lane, spec, kv, n_past, q, &mut scratch.attention, attended);
         let delta = &mut scratch.delta[..n_tokens * n_embd];
         let product = Product {
             weight: &weights.output,

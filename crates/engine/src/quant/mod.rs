@@ -33,5 +33,5 @@ pub use rows::RowBlocks;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) use simd::Simd128;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use simd::{Avx2, has_avx2};
+pub(crate) use simd::has_avx2;
 pub use weight::{PendingWeight, SUPPORTED_QUANTS, Weight, WeightError, check_tensor, read_weight};
