@@ -1,6 +1,6 @@
 //! A conversation's memory: the tokens seen so far with their keys and values.
 
-use crate::decoder::{Decoder, KvCache, KvCopyError, KvShape, KvType, Scratch};
+use crate::decoder::{ConvMemory, Decoder, KvCache, KvCopyError, KvShape, KvType, Scratch};
 use crate::error::EngineError;
 use crate::lane::Lane;
 
@@ -16,6 +16,7 @@ pub const MAX_LOGITS: usize = 16;
 pub struct Context {
     model_id: u64,
     kv: KvCache,
+    conv: ConvMemory,
     tokens: Vec<u32>,
     scratch: Scratch,
     n_vocab: usize,
@@ -29,6 +30,7 @@ impl Context {
         Self {
             model_id,
             kv: KvCache::new(KvShape::of(decoder.config()), kv_type),
+            conv: ConvMemory::new(decoder.config()),
             tokens: Vec::new(),
             scratch: decoder.new_scratch(),
             n_vocab: decoder.config().n_vocab,
@@ -57,19 +59,25 @@ impl Context {
     }
 
     /// Forgets all but the first `n_tokens`. Memory is kept for what comes next.
+    ///
+    /// A model with short convolutions can go back to any of the last tokens, but
+    /// farther back not to each: then a few tokens more are forgotten, and whoever
+    /// goes on from [`Self::n_past`] computes them again.
     pub fn truncate(&mut self, n_tokens: usize) {
-        self.tokens.truncate(n_tokens);
+        let n_tokens = n_tokens.min(self.tokens.len());
+        self.tokens.truncate(self.conv.rewind(n_tokens));
     }
 
     /// Forgets everything and gives the memory back.
     pub fn clear(&mut self) {
         self.tokens.clear();
         self.kv.shrink(0);
+        self.conv.clear();
     }
 
-    /// The bytes that keys and values take now.
+    /// The bytes that keys and values, and what short convolutions remember, take now.
     pub fn kv_size_bytes(&self) -> usize {
-        self.kv.size_bytes()
+        self.kv.size_bytes() + self.conv.size_bytes()
     }
 
     /// The logits after the last token, if they were asked for.
@@ -106,14 +114,14 @@ impl Context {
         Ok(())
     }
 
-    /// Truncates to what `prompt` begins with and returns how much that is: all but
+    /// Truncates to what `prompt` begins with and returns how much is kept: all but
     /// one of the prompt's tokens at most, since the last one's logits are needed.
     pub(crate) fn keep_common_prefix(&mut self, prompt: &[u32]) -> usize {
         let pairs = self.tokens.iter().zip(prompt);
         let n_common = pairs.take_while(|(held, new)| held == new).count();
         let n_kept = n_common.min(prompt.len().saturating_sub(1));
         self.truncate(n_kept);
-        n_kept
+        self.n_past()
     }
 
     /// Computes `tokens`, at most [`PREFILL_CHUNK`](crate::PREFILL_CHUNK), after those
@@ -135,6 +143,7 @@ impl Context {
         assert!(n_logits <= MAX_LOGITS);
         let n_past = self.tokens.len();
         self.kv.reserve(n_past + tokens.len())?;
+        self.conv.reserve(n_past + tokens.len())?;
         let n_needed = n_logits * self.n_vocab;
         if self.logits.len() < n_needed {
             self.logits.resize(n_needed, 0.0);
@@ -142,6 +151,7 @@ impl Context {
         decoder.forward(
             lane,
             &mut self.kv,
+            &mut self.conv,
             &mut self.scratch,
             tokens,
             n_past,

@@ -22,7 +22,8 @@ pub mod tokenizer;
 
 pub use context::{Context, MAX_LOGITS};
 pub use decoder::{
-    Activation, KvOutOfMemory, KvType, LayerSpec, ModelConfig, ModelError, PREFILL_CHUNK, RopeKind,
+    Activation, AttentionLayer, AttentionTemperature, KvOutOfMemory, KvType, LayerSpec, Mixer,
+    ModelConfig, ModelError, PREFILL_CHUNK, QkNorm, Rope, RopeKind, YarnRamp,
     supported_architectures,
 };
 pub use error::EngineError;

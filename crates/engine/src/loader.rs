@@ -11,7 +11,8 @@ use std::rc::Rc;
 
 use crate::checksum::{Checksum, Summed};
 use crate::decoder::{
-    Decoder, KvType, ModelConfig, ModelError, PlannedTensor, Scratch, assemble, kv_size_bytes, plan,
+    Decoder, KvType, ModelConfig, ModelError, PlannedTensor, Scratch, assemble, conv_size_bytes,
+    kv_size_bytes, plan,
 };
 use crate::error::EngineError;
 use crate::gguf::Gguf;
@@ -61,7 +62,7 @@ pub struct LoadOptions {
 pub struct MemoryEstimate {
     /// The weights, as large as in the file.
     pub weights_bytes: u64,
-    /// Keys and values.
+    /// Keys and values, and what short convolutions remember.
     pub kv_bytes: u64,
     /// Intermediate results and logits.
     pub scratch_bytes: u64,
@@ -77,7 +78,7 @@ pub fn memory_estimate(
     kv_type: KvType,
 ) -> MemoryEstimate {
     let weights_bytes = gguf.tensors().iter().map(|tensor| tensor.size_bytes).sum();
-    let kv_bytes = kv_size_bytes(config, kv_type, n_ctx);
+    let kv_bytes = kv_size_bytes(config, kv_type, n_ctx) + conv_size_bytes(config, n_ctx);
     let scratch_bytes = Scratch::size_bytes(config);
     MemoryEstimate {
         weights_bytes,
@@ -296,7 +297,7 @@ impl<S: ModelSource> ModelLoader<S> {
         let Words::Done(tokenizer, template) = header.words else {
             unreachable!("weights are read after everything else");
         };
-        let weights = assemble(&header.config, std::mem::take(&mut self.loaded))?;
+        let weights = assemble(&header.config, std::mem::take(&mut self.loaded), self.n_ctx)?;
         let lane = match self.options.lane.take() {
             Some(lane) => lane,
             None => default_lane()?,

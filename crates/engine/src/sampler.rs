@@ -442,7 +442,10 @@ fn total_weight(logits: &[f32], max: f32, temperature: f32) -> f32 {
 /// A logit is NaN or infinite, or there is none.
 pub fn argmax(logits: &[f32]) -> Result<u32, SamplerError> {
     check_finite(logits)?;
-    let best = logits.iter().map(|logit| order_of(*logit)).fold(i32::MIN, i32::max);
+    let best = logits
+        .iter()
+        .map(|logit| order_of(*logit))
+        .fold(i32::MIN, i32::max);
     let first = logits.iter().position(|logit| order_of(*logit) == best);
     first.map(|id| id as u32).ok_or(SamplerError::Empty)
 }

@@ -136,7 +136,7 @@ fn absurd_sizes_and_unsupported_features_are_refused() {
     let cases: [(&str, Metadata); 5] = [
         ("llama.expert_count", |w| w.u32("llama.expert_count", 8)),
         ("llama.rope.scaling.type", |w| {
-            w.str("llama.rope.scaling.type", "yarn")
+            w.str("llama.rope.scaling.type", "dynamic")
         }),
         ("llama.rope.dimension_count", |w| {
             w.u32("llama.rope.dimension_count", 10)

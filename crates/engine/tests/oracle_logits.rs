@@ -2,63 +2,12 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests too
 
 mod common;
+mod logit_rows;
 
 use std::path::Path;
 
+use logit_rows::{Expected, compare_greedy, compare_logits};
 use nox_engine::{FileSource, KvType, LoadOptions, Model, ModelLoader};
-use serde_json::Value;
-
-/// A row of `expected.jsonl`.
-struct Expected {
-    model: String,
-    tokens: Vec<u32>,
-    top: Vec<(usize, f32)>,
-    sum: f32,
-    l2: f32,
-    greedy: Vec<u32>,
-}
-
-impl Expected {
-    fn parse(line: &str) -> Self {
-        let row: Value = serde_json::from_str(line).unwrap();
-        let ids = |key: &str| -> Vec<u32> {
-            let ids = row[key].as_array().unwrap();
-            ids.iter().map(|id| id.as_u64().unwrap() as u32).collect()
-        };
-        let top = row["top"].as_array().unwrap().iter();
-        Self {
-            model: row["model"].as_str().unwrap().to_owned(),
-            tokens: ids("tokens"),
-            top: top
-                .map(|pair| {
-                    (
-                        pair[0].as_u64().unwrap() as usize,
-                        pair[1].as_f64().unwrap() as f32,
-                    )
-                })
-                .collect(),
-            sum: row["sum"].as_f64().unwrap() as f32,
-            l2: row["l2"].as_f64().unwrap() as f32,
-            greedy: ids("greedy"),
-        }
-    }
-
-    /// How far a logit may be off.
-    ///
-    /// In f32 models only the order of additions differs: at most 1.2e-5, and 7e-4
-    /// where llama.cpp looks GELU up in a table of halves. Before quantised weights
-    /// activations are rounded to 8 bits on both sides, and nearly always alike;
-    /// but one that falls to the other side moves a logit of these random models by
-    /// up to 0.1 (so does nudging our norms by a unit in the last place). Before f16
-    /// weights llama.cpp rounds activations to halves in some of its kernels only.
-    fn bound(&self) -> f32 {
-        match self.model.as_str() {
-            "llama-f16.gguf" => 2e-2,
-            model if model.contains("-q") => 1e-1,
-            _ => 1e-3,
-        }
-    }
-}
 
 fn load(path: &Path) -> Model {
     let options = LoadOptions {
@@ -67,52 +16,6 @@ fn load(path: &Path) -> Model {
     };
     let source = FileSource::open(path).unwrap();
     ModelLoader::new(source, options).unwrap().load().unwrap()
-}
-
-fn compare_logits(model: &Model, expected: &Expected) -> f32 {
-    let logits = model
-        .logits(&mut model.new_context(), &expected.tokens)
-        .unwrap();
-    let worst = expected
-        .top
-        .iter()
-        .map(|&(id, logit)| (logits[id] - logit).abs())
-        .fold(0.0, f32::max);
-    let n = logits.len() as f32;
-    let sum: f32 = logits.iter().sum();
-    let l2: f32 = logits.iter().map(|logit| logit * logit).sum();
-    let bound = expected.bound();
-    let name = format!("{} after {} tokens", expected.model, expected.tokens.len());
-    assert!(worst <= bound, "{name}: a logit is off by {worst}");
-    // If each logit is off by `bound` at most, these are the farthest the sums can be.
-    assert!((sum - expected.sum).abs() <= bound * n, "{name}: sum {sum}");
-    let l2_bound = bound * (2.0 * (n * expected.l2).sqrt() + bound * n);
-    assert!((l2 - expected.l2).abs() <= l2_bound, "{name}: l2 {l2}");
-    worst
-}
-
-/// Follows llama.cpp's own continuation and compares each choice, until the two
-/// best logits are so close that either may win: twice the bound, as both may be off.
-fn compare_greedy(model: &Model, expected: &Expected) -> usize {
-    let mut tokens = expected.tokens.clone();
-    let mut ctx = model.new_context();
-    for (n_equal, &next) in expected.greedy.iter().enumerate() {
-        let logits = model.logits(&mut ctx, &tokens).unwrap();
-        let best = (0..logits.len())
-            .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
-            .unwrap();
-        if best != next as usize {
-            let margin = logits[best] - logits[next as usize];
-            assert!(
-                margin <= 2.0 * expected.bound(),
-                "{}: token {n_equal} of the reply is {best}, expected {next}, by a margin of {margin}",
-                expected.model
-            );
-            return n_equal;
-        }
-        tokens.push(next);
-    }
-    expected.greedy.len()
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! What a model is made of, read from GGUF metadata and checked once.
 //!
-//! A family (`llama`, `qwen2`, …) contributes the few facts that no metadata key
-//! tells; everything else comes from the file. The result is one description for
-//! all families, down to [`LayerSpec`], and the decoder reads nothing else: it does
-//! not know which family it runs.
-
-use std::fmt;
+//! A [family](super::family) contributes the few facts that no metadata key tells;
+//! everything else comes from the file. The result is one description for all
+//! families, down to [`LayerSpec`], and the decoder reads nothing else: it does not
+//! know which family it runs.
 
 use super::error::ModelError;
-use crate::gguf::{Gguf, Metadata, OptionalKey as _};
+use super::family::{FAMILIES, Family, WindowRope, Windows};
+use super::keys::Keys;
+use super::rope_scaling::{FREQ_BASES, Rope, RopeScaling};
+use crate::gguf::{Gguf, OptionalKey as _};
 
 /// Caps on what a file may claim; far above every published model.
 pub(crate) const MAX_LAYERS: usize = 1024;
@@ -24,6 +25,8 @@ pub(crate) const MAX_HEAD_DIM: usize = 1024;
 pub(crate) const MAX_VOCAB: usize = 1 << 22;
 /// See [`MAX_LAYERS`].
 pub(crate) const MAX_CTX: usize = 1 << 24;
+/// See [`MAX_LAYERS`].
+pub(crate) const MAX_CONV_TAPS: usize = 32;
 
 /// Which elements of a head RoPE rotates together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,23 +46,73 @@ pub enum Activation {
     GeluTanh,
 }
 
+/// How queries and keys are normalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QkNorm {
+    /// Each head by itself, then RoPE.
+    EachHead,
+    /// RoPE, then each head by itself.
+    EachHeadAfterRope,
+    /// All heads together, then RoPE.
+    AllHeads,
+}
+
 /// What one layer does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerSpec {
+    /// How a token learns of those before it.
+    pub mixer: Mixer,
+    /// The mixer and the feed-forward part get a normalised residual stream.
+    pub pre_norms: bool,
+    /// Their results are normalised before they are added.
+    pub post_norms: bool,
+    /// The feed-forward part's matrices have biases.
+    pub ffn_bias: bool,
+}
+
+/// How a token learns of those before it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mixer {
+    /// By attention.
+    Attention(AttentionLayer),
+    /// By a gated convolution over a few positions.
+    ShortConv {
+        /// The positions, the token's own included.
+        n_taps: usize,
+    },
+}
+
+/// One layer's attention.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttentionLayer {
     /// Query, key and value have biases.
     pub qkv_bias: bool,
-    /// The attention's output has a bias.
+    /// The output has a bias.
     pub output_bias: bool,
-    /// Each head's query and key are normalised before RoPE.
-    pub qk_norm: bool,
-    /// Attention's and the feed-forward part's results are normalised before they are added.
-    pub post_norms: bool,
-    /// Attention sees this many positions, its own included; `None` sees all.
+    /// `None`: queries and keys stay as they are.
+    pub qk_norm: Option<QkNorm>,
+    /// The layer sees this many positions, its own included; `None` sees all.
     pub window: Option<usize>,
-    /// The base of RoPE's frequencies.
-    pub rope_freq_base: f32,
-    /// Multiplies positions (1 / the linear scaling factor).
-    pub rope_freq_scale: f32,
+    /// `None`: queries and keys do not know where they stand.
+    pub rope: Option<Rope>,
+}
+
+/// Makes queries longer the farther they stand: times
+/// `1 + scale · ln(1 + ⌊position / interval⌋)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionTemperature {
+    /// How much longer.
+    pub scale: f32,
+    /// After how many positions they grow.
+    pub interval: usize,
+}
+
+impl AttentionTemperature {
+    /// How much longer a query at `position` is.
+    pub(super) fn factor(self, position: usize) -> f32 {
+        let n_intervals = (position / self.interval) as f64;
+        (1.0 + libm::log(1.0 + n_intervals) * f64::from(self.scale)) as f32
+    }
 }
 
 /// A model's sizes and constants, and its layers.
@@ -85,81 +138,40 @@ pub struct ModelConfig {
     pub n_vocab: usize,
     /// The context length that the model was trained for.
     pub n_ctx_train: usize,
+    /// The context length before RoPE was stretched; a file with long and short
+    /// factors for RoPE wants the long ones in contexts beyond it.
+    pub n_ctx_orig: usize,
     /// Added to the mean square in every norm.
     pub norm_eps: f32,
     /// Multiplies embeddings.
     pub embedding_scale: f32,
+    /// Multiplies what a part adds to the residual stream.
+    pub residual_scale: f32,
     /// Multiplies query · key.
     pub attention_scale: f32,
+    /// Lengthens queries by their position.
+    pub attention_temperature: Option<AttentionTemperature>,
     /// Attention scores become `cap · tanh(score / cap)`.
     pub attention_logit_cap: Option<f32>,
+    /// Multiplies logits.
+    pub logit_scale: f32,
     /// Logits become `cap · tanh(logit / cap)`.
     pub final_logit_cap: Option<f32>,
     /// The feed-forward part's non-linearity.
     pub activation: Activation,
     /// How RoPE pairs elements.
     pub rope_kind: RopeKind,
+    /// Divisors of RoPE's frequencies, `[n_rot / 2]`, for a file without its own.
+    pub rope_factors: Option<Vec<f32>>,
+    /// The file has to have long and short factors for RoPE.
+    pub needs_long_factors: bool,
+    /// The feed-forward part's gate and up matrices are one tensor.
+    pub fused_gate_up: bool,
+    /// The name of the last norm's tensor.
+    pub output_norm: &'static str,
     /// The layers in order.
     pub layers: Vec<LayerSpec>,
 }
-
-/// What only the family's name tells.
-struct Family {
-    name: &'static str,
-    rope_kind: RopeKind,
-    activation: Activation,
-    /// `None`: as the file has it.
-    qkv_bias: Option<bool>,
-    qk_norm: bool,
-    post_norms: bool,
-    scales_embeddings: bool,
-    /// Of so many layers the last sees everything and the others through a window.
-    window_pattern: Option<usize>,
-    /// RoPE's base in layers with a window.
-    window_freq_base: f32,
-}
-
-const LLAMA: Family = Family {
-    name: "llama",
-    rope_kind: RopeKind::Interleaved,
-    activation: Activation::Silu,
-    qkv_bias: None,
-    qk_norm: false,
-    post_norms: false,
-    scales_embeddings: false,
-    window_pattern: None,
-    window_freq_base: 10_000.0,
-};
-
-/// # Source
-/// llama.cpp, `src/models/` and `llama_model::load_hparams`.
-const FAMILIES: &[Family] = &[
-    LLAMA,
-    Family {
-        name: "qwen2",
-        rope_kind: RopeKind::Halves,
-        qkv_bias: Some(true),
-        ..LLAMA
-    },
-    Family {
-        name: "qwen3",
-        rope_kind: RopeKind::Halves,
-        qkv_bias: Some(false),
-        qk_norm: true,
-        ..LLAMA
-    },
-    Family {
-        name: "gemma3",
-        rope_kind: RopeKind::Halves,
-        activation: Activation::GeluTanh,
-        qkv_bias: Some(false),
-        qk_norm: true,
-        post_norms: true,
-        scales_embeddings: true,
-        window_pattern: Some(6),
-        ..LLAMA
-    },
-];
 
 /// The architectures that the decoder runs, as GGUF names them.
 pub fn supported_architectures() -> impl Iterator<Item = &'static str> {
@@ -181,20 +193,22 @@ impl ModelConfig {
                 found: found.to_owned(),
                 supported: supported_architectures().collect::<Vec<_>>().join(", "),
             })?;
-        let keys = Keys {
-            metadata: gguf.metadata(),
+        let keys = Keys::new(gguf.metadata(), family.name);
+        refuse_what_is_not_done(&keys)?;
+        let sizes = Sizes::read(family, &keys, gguf)?;
+        let rope = RopeScaling::read(
+            &keys,
+            sizes.head_dim,
+            sizes.n_ctx_train,
+            family.has_ntk_alpha,
+        )?;
+        let layers = layers(family, &keys, &sizes, &rope, gguf)?;
+        let name = gguf.metadata().str("general.name").optional()?;
+        let logit_scale = keys.optional_f32_between("logit_scale", 1e-6, 1e6)?;
+        let (attention_logit_cap, final_logit_cap) = logit_caps(family, &keys)?;
+        Ok(Self {
             architecture: family.name,
-        };
-        keys.refuse_experts()?;
-        let sizes = Sizes::read(&keys, gguf)?;
-        let rope = Rope::read(&keys, &sizes)?;
-        let config = Self {
-            architecture: family.name,
-            name: gguf
-                .metadata()
-                .str("general.name")
-                .optional()?
-                .map(str::to_owned),
+            name: name.map(str::to_owned),
             n_embd: sizes.n_embd,
             n_head: sizes.n_head,
             n_head_kv: sizes.n_head_kv,
@@ -203,25 +217,38 @@ impl ModelConfig {
             n_ff: sizes.n_ff,
             n_vocab: sizes.n_vocab,
             n_ctx_train: sizes.n_ctx_train,
+            n_ctx_orig: rope.n_ctx_orig,
             norm_eps: keys.positive_f32("attention.layer_norm_rms_epsilon")?,
             embedding_scale: if family.scales_embeddings {
                 (sizes.n_embd as f32).sqrt()
             } else {
-                1.0
+                scale(&keys, "embedding_scale")?.unwrap_or(1.0)
             },
+            residual_scale: scale(&keys, "residual_scale")?.unwrap_or(1.0),
             attention_scale: attention_scale(family, &keys, &sizes)?,
-            attention_logit_cap: keys.optional_positive_f32("attn_logit_softcapping")?,
-            final_logit_cap: keys.optional_positive_f32("final_logit_softcapping")?,
+            attention_temperature: attention_temperature(family, &keys, rope.n_ctx_orig)?,
+            attention_logit_cap,
+            logit_scale: logit_scale.map_or(1.0, f32::recip),
+            final_logit_cap,
             activation: family.activation,
             rope_kind: family.rope_kind,
-            layers: layers(family, &keys, &sizes, &rope, gguf)?,
-        };
-        Ok(config)
+            rope_factors: rope.factors,
+            needs_long_factors: rope.needs_long_factors,
+            fused_gate_up: family.fused_gate_up,
+            output_norm: family.output_norm,
+            layers,
+        })
     }
 
     /// The number of layers.
     pub fn n_layer(&self) -> usize {
         self.layers.len()
+    }
+
+    /// The layers that have keys and values.
+    pub fn n_attention_layers(&self) -> usize {
+        let is_attention = |layer: &&LayerSpec| matches!(layer.mixer, Mixer::Attention(_));
+        self.layers.iter().filter(is_attention).count()
     }
 
     /// Elements of all query heads together.
@@ -235,11 +262,28 @@ impl ModelConfig {
     }
 }
 
+/// What would give wrong text without a sign of it.
+fn refuse_what_is_not_done(keys: &Keys<'_>) -> Result<(), ModelError> {
+    for (key, supported) in [
+        ("expert_count", "models without experts"),
+        ("nextn_predict_layers", "models without layers for drafts"),
+    ] {
+        if let Some(found) = keys.count_or_zero(key, u32::MAX as usize)? {
+            return Err(keys.unsupported(key, &found, supported));
+        }
+    }
+    if !keys.bool_or("attention.causal", true)? {
+        return Err(keys.unsupported("attention.causal", &false, "models that write text"));
+    }
+    Ok(())
+}
+
 struct Sizes {
-    n_layer: usize,
     n_embd: usize,
     n_head: usize,
     n_head_kv: usize,
+    /// Key heads layer by layer: zero or `n_head_kv`.
+    n_head_kv_of_layer: Vec<usize>,
     head_dim: usize,
     n_ff: usize,
     n_vocab: usize,
@@ -247,50 +291,86 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn read(keys: &Keys<'_>, gguf: &Gguf) -> Result<Self, ModelError> {
+    fn read(family: &Family, keys: &Keys<'_>, gguf: &Gguf) -> Result<Self, ModelError> {
         let n_layer = keys.count("block_count", MAX_LAYERS)?;
         let n_embd = keys.count("embedding_length", MAX_EMBD)?;
-        let n_head = keys.count("attention.head_count", MAX_HEADS)?;
-        let n_head_kv = keys
-            .optional_count("attention.head_count_kv", MAX_HEADS)?
-            .unwrap_or(n_head);
-        if !n_head.is_multiple_of(n_head_kv) {
-            return Err(keys.out_of_range(
-                "attention.head_count_kv",
-                &n_head_kv,
-                format!("a divisor of the {n_head} heads"),
-            ));
-        }
-        let head_dim = match keys.optional_count("attention.key_length", MAX_HEAD_DIM)? {
-            Some(head_dim) => head_dim,
-            None if n_embd.is_multiple_of(n_head) => n_embd / n_head,
-            None => {
-                return Err(keys.out_of_range(
-                    "attention.head_count",
-                    &n_head,
-                    format!("a divisor of the {n_embd} elements, as no key_length is given"),
-                ));
-            }
-        };
-        let value_length = keys.optional_count("attention.value_length", MAX_HEAD_DIM)?;
-        if value_length.is_some_and(|value_length| value_length != head_dim) {
-            return Err(ModelError::UnsupportedFeature {
-                key: keys.full("attention.value_length"),
-                found: format!("{value_length:?}"),
-                supported: "the key length",
-            });
-        }
+        let n_head = keys.uniform_count("attention.head_count", MAX_HEADS, n_layer)?;
+        let n_head_kv_of_layer = n_head_kv_of_layer(family, keys, n_layer, n_head)?;
         Ok(Self {
-            n_layer,
             n_embd,
             n_head,
-            n_head_kv,
-            head_dim,
-            n_ff: keys.count("feed_forward_length", MAX_FF)?,
+            n_head_kv: n_head_kv_of_layer.iter().copied().max().unwrap_or(n_head),
+            n_head_kv_of_layer,
+            head_dim: head_dim(keys, n_embd, n_head)?,
+            n_ff: keys.uniform_count("feed_forward_length", MAX_FF, n_layer)?,
             n_vocab: n_vocab(keys, gguf)?,
             n_ctx_train: keys.count("context_length", MAX_CTX)?,
         })
     }
+}
+
+fn n_head_kv_of_layer(
+    family: &Family,
+    keys: &Keys<'_>,
+    n_layer: usize,
+    n_head: usize,
+) -> Result<Vec<usize>, ModelError> {
+    const KEY: &str = "attention.head_count_kv";
+    if !keys.has(KEY) {
+        return Ok(vec![n_head; n_layer]);
+    }
+    let per_layer = if family.has_short_conv {
+        keys.count_per_layer(KEY, MAX_HEADS, n_layer)?
+    } else {
+        vec![keys.uniform_count(KEY, MAX_HEADS, n_layer)?; n_layer]
+    };
+    let n_head_kv = per_layer.iter().copied().max().unwrap_or(0);
+    if n_head_kv == 0 || !n_head.is_multiple_of(n_head_kv) {
+        return Err(keys.out_of_range(KEY, &n_head_kv, format!("a divisor of the {n_head} heads")));
+    }
+    if per_layer.iter().any(|&n| n != 0 && n != n_head_kv) {
+        return Err(keys.unsupported(
+            KEY,
+            &"an array of different numbers",
+            "the same number for every layer, or 0 for short convolutions",
+        ));
+    }
+    Ok(per_layer)
+}
+
+fn head_dim(keys: &Keys<'_>, n_embd: usize, n_head: usize) -> Result<usize, ModelError> {
+    let head_dim = match keys.optional_count("attention.key_length", MAX_HEAD_DIM)? {
+        Some(head_dim) => head_dim,
+        None if n_embd.is_multiple_of(n_head) => n_embd / n_head,
+        None => {
+            return Err(keys.out_of_range(
+                "attention.head_count",
+                &n_head,
+                format!("a divisor of the {n_embd} elements, as no key_length is given"),
+            ));
+        }
+    };
+    // Not all that follow from the sizes can be seen in a key.
+    if head_dim > MAX_HEAD_DIM {
+        return Err(keys.out_of_range(
+            "attention.head_count",
+            &n_head,
+            format!("enough that a head has at most {MAX_HEAD_DIM} elements"),
+        ));
+    }
+    for key in [
+        "attention.value_length",
+        "attention.key_length_swa",
+        "attention.value_length_swa",
+    ] {
+        match keys.optional_count(key, MAX_HEAD_DIM)? {
+            Some(found) if found != head_dim => {
+                return Err(keys.unsupported(key, &found, "the key length"));
+            }
+            _ => {}
+        }
+    }
+    Ok(head_dim)
 }
 
 fn n_vocab(keys: &Keys<'_>, gguf: &Gguf) -> Result<usize, ModelError> {
@@ -299,7 +379,7 @@ fn n_vocab(keys: &Keys<'_>, gguf: &Gguf) -> Result<usize, ModelError> {
         .tensor(TENSOR)
         .ok_or_else(|| ModelError::MissingTensor {
             tensor: TENSOR.to_owned(),
-            architecture: keys.architecture,
+            architecture: keys.architecture(),
         })?;
     match tensor.shape.first() {
         Some(&n_vocab) if n_vocab <= MAX_VOCAB => Ok(n_vocab),
@@ -311,156 +391,170 @@ fn n_vocab(keys: &Keys<'_>, gguf: &Gguf) -> Result<usize, ModelError> {
     }
 }
 
-struct Rope {
-    n_rot: usize,
-    freq_base: f32,
-    freq_scale: f32,
+/// A factor of which 0 says that there is none.
+fn scale(keys: &Keys<'_>, key: &str) -> Result<Option<f32>, ModelError> {
+    let found = keys.optional_f32_between(key, 0.0, 1e6)?;
+    Ok(found.filter(|&scale| scale > 0.0))
 }
 
-impl Rope {
-    fn read(keys: &Keys<'_>, sizes: &Sizes) -> Result<Self, ModelError> {
-        let n_rot = keys
-            .optional_count("rope.dimension_count", MAX_HEAD_DIM)?
-            .unwrap_or(sizes.head_dim);
-        if n_rot > sizes.head_dim || !n_rot.is_multiple_of(2) {
-            return Err(keys.out_of_range(
-                "rope.dimension_count",
-                &n_rot,
-                format!("even and at most the head's {} elements", sizes.head_dim),
-            ));
-        }
-        Ok(Self {
-            n_rot,
-            freq_base: keys
-                .optional_positive_f32("rope.freq_base")?
-                .unwrap_or(10_000.0),
-            freq_scale: Self::freq_scale(keys)?,
-        })
-    }
-
-    fn freq_scale(keys: &Keys<'_>) -> Result<f32, ModelError> {
-        const TYPE: &str = "rope.scaling.type";
-        match keys.metadata.str(&keys.full(TYPE)).optional()? {
-            // Older files give a linear factor without a type.
-            None => Ok(keys
-                .optional_positive_f32("rope.scale_linear")?
-                .map_or(1.0, f32::recip)),
-            Some("none") => Ok(1.0),
-            Some("linear") => Ok(1.0 / keys.positive_f32("rope.scaling.factor")?),
-            Some(other) => Err(ModelError::UnsupportedFeature {
-                key: keys.full(TYPE),
-                found: format!("{other:?}"),
-                supported: "none, linear, or factors in rope_freqs.weight",
-            }),
-        }
-    }
-}
-
-/// Gemma 3 27B alone scales by the query width instead of the head's.
 fn attention_scale(family: &Family, keys: &Keys<'_>, sizes: &Sizes) -> Result<f32, ModelError> {
-    if let Some(scale) = keys.optional_positive_f32("attention.scale")? {
+    if let Some(scale) = scale(keys, "attention.scale")? {
         return Ok(scale);
     }
-    let width = if family.name == "gemma3" && sizes.n_layer == 62 {
+    let width = if family.scales_by_width == Some(sizes.n_head_kv_of_layer.len()) {
         sizes.n_embd / sizes.n_head
     } else {
         sizes.head_dim
     };
+    if width == 0 {
+        return Err(keys.out_of_range(
+            "attention.head_count",
+            &sizes.n_head,
+            format!("at most the {} elements", sizes.n_embd),
+        ));
+    }
     Ok(1.0 / (width as f32).sqrt())
+}
+
+fn attention_temperature(
+    family: &Family,
+    keys: &Keys<'_>,
+    n_ctx_orig: usize,
+) -> Result<Option<AttentionTemperature>, ModelError> {
+    if !family.has_temperature {
+        return Ok(None);
+    }
+    let scale = scale(keys, "attention.temperature_scale")?;
+    Ok(scale.map(|scale| AttentionTemperature {
+        scale,
+        interval: n_ctx_orig,
+    }))
+}
+
+/// Attention's and the final one.
+fn logit_caps(family: &Family, keys: &Keys<'_>) -> Result<(Option<f32>, Option<f32>), ModelError> {
+    let cap = |key: &str, default: Option<f32>| match keys.has(key) {
+        // Some writers say "none" by 0.
+        true => Ok(keys
+            .optional_f32_between(key, 0.0, f32::MAX)?
+            .filter(|&cap| cap > 0.0)),
+        false => Ok::<_, ModelError>(default),
+    };
+    let (attention, last) = family.default_logit_caps.unzip();
+    Ok((
+        cap("attn_logit_softcapping", attention)?,
+        cap("final_logit_softcapping", last)?,
+    ))
 }
 
 fn layers(
     family: &Family,
     keys: &Keys<'_>,
     sizes: &Sizes,
-    rope: &Rope,
+    scaling: &RopeScaling,
     gguf: &Gguf,
 ) -> Result<Vec<LayerSpec>, ModelError> {
-    let window = keys.optional_count("attention.sliding_window", MAX_CTX)?;
+    let n_layer = sizes.n_head_kv_of_layer.len();
+    let windows = windows(family, keys, n_layer)?;
+    let ropes = ropes(family, keys, scaling, &windows)?;
+    let n_taps = match sizes.n_head_kv_of_layer.contains(&0) {
+        true => keys.count("shortconv.l_cache", MAX_CONV_TAPS)?,
+        false => 0,
+    };
     let layer = |idx: usize| {
-        let has = |suffix: &str| gguf.tensor(&format!("blk.{idx}.{suffix}")).is_some();
-        let window = family
-            .window_pattern
-            .filter(|pattern| idx % pattern < pattern - 1)
-            .and(window);
-        let (rope_freq_base, rope_freq_scale) = match window {
-            Some(_) => (family.window_freq_base, 1.0),
-            None => (rope.freq_base, rope.freq_scale),
+        let has_any = |suffixes: &[&str]| {
+            let has = |suffix: &&str| gguf.tensor(&format!("blk.{idx}.{suffix}")).is_some();
+            suffixes.iter().any(has)
+        };
+        let mixer = if sizes.n_head_kv_of_layer[idx] == 0 {
+            Mixer::ShortConv { n_taps }
+        } else {
+            Mixer::Attention(AttentionLayer {
+                qkv_bias: family.needs_qkv_bias
+                    || has_any(&["attn_q.bias", "attn_k.bias", "attn_v.bias"]),
+                output_bias: has_any(&["attn_output.bias"]),
+                qk_norm: family.qk_norm,
+                window: windows[idx],
+                rope: ropes[idx],
+            })
         };
         LayerSpec {
-            qkv_bias: family.qkv_bias.unwrap_or_else(|| has("attn_q.bias")),
-            output_bias: has("attn_output.bias"),
-            qk_norm: family.qk_norm,
+            mixer,
+            pre_norms: family.pre_norms,
             post_norms: family.post_norms,
-            window,
-            rope_freq_base,
-            rope_freq_scale,
+            ffn_bias: has_any(&["ffn_gate.bias", "ffn_up.bias", "ffn_down.bias"]),
         }
     };
-    Ok((0..sizes.n_layer).map(layer).collect())
+    Ok((0..n_layer).map(layer).collect())
 }
 
-/// A family's keys: `llama.block_count` is `block_count` here.
-struct Keys<'a> {
-    metadata: &'a Metadata,
-    architecture: &'static str,
+fn windows(
+    family: &Family,
+    keys: &Keys<'_>,
+    n_layer: usize,
+) -> Result<Vec<Option<usize>>, ModelError> {
+    const KEY: &str = "attention.sliding_window";
+    const PATTERN: &str = "attention.sliding_window_pattern";
+    let window = keys.count_or_zero(KEY, MAX_CTX)?;
+    match family.windows {
+        Windows::None => Ok(vec![None; n_layer]),
+        Windows::All => Ok(vec![window; n_layer]),
+        Windows::Pattern {
+            period, default, ..
+        } => {
+            let window = if keys.has(KEY) { window } else { default };
+            if let Some(flags) = keys.flags_per_layer(PATTERN, n_layer)? {
+                return Ok(flags.iter().map(|has| window.filter(|_| *has)).collect());
+            }
+            let period = match keys.has(PATTERN) {
+                true => keys.count_or_zero(PATTERN, MAX_LAYERS)?,
+                false => Some(period),
+            };
+            // Without a period, every layer has a window.
+            let has_window = |idx| period.is_none_or(|period| idx % period < period - 1);
+            Ok((0..n_layer)
+                .map(|idx| window.filter(|_| has_window(idx)))
+                .collect())
+        }
+    }
 }
 
-impl Keys<'_> {
-    fn full(&self, key: &str) -> String {
-        format!("{}.{key}", self.architecture)
-    }
-
-    fn out_of_range(&self, key: &str, found: &dyn fmt::Display, expected: String) -> ModelError {
-        ModelError::OutOfRange {
-            key: self.full(key),
-            found: found.to_string(),
-            expected,
+fn ropes(
+    family: &Family,
+    keys: &Keys<'_>,
+    scaling: &RopeScaling,
+    windows: &[Option<usize>],
+) -> Result<Vec<Option<Rope>>, ModelError> {
+    let in_windows = match family.windows {
+        Windows::None | Windows::All => scaling.rope,
+        Windows::Pattern { rope, .. } => match rope {
+            WindowRope::Same => Rope {
+                freq_base: window_freq_base(keys, scaling.rope.freq_base)?,
+                ..scaling.rope
+            },
+            WindowRope::Unscaled => Rope::unscaled(scaling.rope.freq_base),
+            WindowRope::OwnBase(base) => Rope::unscaled(window_freq_base(keys, base)?),
+        },
+    };
+    let has_windows = windows.iter().any(Option::is_some);
+    let is_off = family.rope_can_be_off && !keys.bool_or("rope.scaling.finetuned", true)?;
+    let rope = |idx: usize| {
+        let lacks_rope = is_off
+            || family
+                .no_rope_every
+                .is_some_and(|period| (idx + 1).is_multiple_of(period));
+        match windows[idx] {
+            _ if lacks_rope => None,
+            Some(_) => Some(in_windows),
+            None if has_windows && family.rope_only_in_windows => None,
+            None => Some(scaling.rope),
         }
-    }
+    };
+    Ok((0..windows.len()).map(rope).collect())
+}
 
-    /// A number from 1 to `cap`.
-    fn count(&self, key: &str, cap: usize) -> Result<usize, ModelError> {
-        let found = self.metadata.u32(&self.full(key))? as usize;
-        if (1..=cap).contains(&found) {
-            Ok(found)
-        } else {
-            Err(self.out_of_range(key, &found, format!("between 1 and {cap}")))
-        }
-    }
-
-    fn optional_count(&self, key: &str, cap: usize) -> Result<Option<usize>, ModelError> {
-        match self.metadata.get(&self.full(key)) {
-            None => Ok(None),
-            Some(_) => self.count(key, cap).map(Some),
-        }
-    }
-
-    fn positive_f32(&self, key: &str) -> Result<f32, ModelError> {
-        let found = self.metadata.f32(&self.full(key))?;
-        if found > 0.0 && found.is_finite() {
-            Ok(found)
-        } else {
-            Err(self.out_of_range(key, &found, "positive and finite".to_owned()))
-        }
-    }
-
-    fn optional_positive_f32(&self, key: &str) -> Result<Option<f32>, ModelError> {
-        match self.metadata.get(&self.full(key)) {
-            None => Ok(None),
-            Some(_) => self.positive_f32(key).map(Some),
-        }
-    }
-
-    fn refuse_experts(&self) -> Result<(), ModelError> {
-        let key = self.full("expert_count");
-        match self.metadata.u32(&key).optional()? {
-            None | Some(0) => Ok(()),
-            Some(found) => Err(ModelError::UnsupportedFeature {
-                key,
-                found: found.to_string(),
-                supported: "models without experts",
-            }),
-        }
-    }
+fn window_freq_base(keys: &Keys<'_>, default: f32) -> Result<f32, ModelError> {
+    let (min, max) = FREQ_BASES;
+    let found = keys.optional_f32_between("rope.freq_base_swa", min, max)?;
+    Ok(found.unwrap_or(default))
 }

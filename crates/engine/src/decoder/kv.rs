@@ -1,7 +1,8 @@
 //! The KV cache: keys and values of the positions seen so far.
 //!
-//! Memory comes in [pages](super::pages) of [`PAGE`] positions for all layers, as they
-//! are needed and up to `n_ctx`: growing copies nothing, and a short chat stays small.
+//! Memory comes in [pages](super::pages) of [`PAGE`] positions for all layers with
+//! attention, as they are needed and up to `n_ctx`: growing copies nothing, and a short
+//! chat stays small.
 //!
 //! The cache does not know which positions are valid: that is the
 //! [context](crate::Context)'s count of tokens. What lies beyond is overwritten.
@@ -88,7 +89,7 @@ pub(crate) struct KvShape {
 impl KvShape {
     pub(crate) fn of(config: &ModelConfig) -> Self {
         Self {
-            n_layer: config.n_layer(),
+            n_layer: config.n_attention_layers(),
             n_head_kv: config.n_head_kv,
             head_dim: config.head_dim,
         }

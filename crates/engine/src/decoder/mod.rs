@@ -10,23 +10,33 @@
 
 mod attention;
 mod config;
+mod conv;
 mod error;
+mod family;
+mod keys;
 mod kv;
 mod pages;
 mod rope;
+mod rope_scaling;
 mod stored;
 mod weights;
 mod wide;
 
-pub use config::{Activation, LayerSpec, ModelConfig, RopeKind, supported_architectures};
+pub use config::{
+    Activation, AttentionLayer, AttentionTemperature, LayerSpec, Mixer, ModelConfig, QkNorm,
+    RopeKind, supported_architectures,
+};
+pub(crate) use conv::{ConvMemory, conv_size_bytes};
 pub use error::ModelError;
 pub(crate) use kv::{KvCache, KvCopyError, KvShape, kv_size_bytes};
 pub use kv::{KvOutOfMemory, KvType};
+pub use rope_scaling::{Rope, YarnRamp};
 pub(crate) use weights::{PlannedTensor, Weights, assemble, plan};
 
 use attention::{AttentionScratch, AttentionSpec, attention};
+use conv::short_conv;
 use rope::{RopeFrequencies, Rotation};
-use weights::LayerWeights;
+use weights::{AttentionWeights, MixerWeights, ShortConvWeights};
 
 use crate::lane::{Lane, Product};
 use crate::math;
@@ -39,10 +49,20 @@ pub const PREFILL_CHUNK: usize = 32;
 pub(crate) struct Decoder {
     config: ModelConfig,
     weights: Weights,
-    /// One for every distinct pair of base and scale.
+    /// One for every distinct [`Rope`].
     ropes: Vec<RopeFrequencies>,
     /// Which of `ropes` each layer uses.
-    rope_of_layer: Vec<usize>,
+    rope_of_layer: Vec<Option<usize>>,
+    /// Where each layer stands among those of its own kind, in the KV cache or in the
+    /// memory of the short convolutions.
+    slot_of_layer: Vec<usize>,
+}
+
+/// The tokens that are computed together: so many, after so many others.
+#[derive(Clone, Copy)]
+struct Chunk {
+    n_past: usize,
+    n_tokens: usize,
 }
 
 /// Room for one chunk's intermediate results, allocated once.
@@ -59,6 +79,8 @@ pub(crate) struct Scratch {
     /// What a part adds to the residual stream.
     delta: Vec<f32>,
     attention: AttentionScratch,
+    /// What goes into a short convolution: `[PREFILL_CHUNK, 3, n_embd]`.
+    projected: Vec<f32>,
     /// `[n_ropes][PREFILL_CHUNK]`
     rotations: Vec<Vec<Rotation>>,
 }
@@ -68,7 +90,8 @@ impl Scratch {
     pub(crate) fn size_bytes(config: &ModelConfig) -> u64 {
         let (n_embd, n_ff) = (config.n_embd as u64, config.n_ff as u64);
         let (n_q, n_kv) = (config.n_q() as u64, config.n_kv() as u64);
-        let floats_per_token = 3 * n_embd + 2 * n_q + 2 * n_kv + 2 * n_ff;
+        let n_projected = n_projected(config) as u64;
+        let floats_per_token = 3 * n_embd + 2 * n_q + 2 * n_kv + 2 * n_ff + n_projected;
         let widest = n_embd.max(n_ff).max(n_q);
         let attention = AttentionScratch::n_floats(config, PREFILL_CHUNK) as u64;
         PREFILL_CHUNK as u64 * (4 * floats_per_token + 3 * widest)
@@ -76,33 +99,46 @@ impl Scratch {
     }
 }
 
+/// Elements that go into a short convolution, if the model has any.
+fn n_projected(config: &ModelConfig) -> usize {
+    match config.n_attention_layers() == config.n_layer() {
+        true => 0,
+        false => 3 * config.n_embd,
+    }
+}
+
 impl Decoder {
     pub(crate) fn new(config: ModelConfig, weights: Weights) -> Self {
-        let mut bases: Vec<(f32, f32)> = Vec::new();
+        let mut known: Vec<Rope> = Vec::new();
         let mut rope_of_layer = Vec::new();
+        let mut slot_of_layer = Vec::new();
+        let (mut n_attention, mut n_conv) = (0, 0);
         for layer in &config.layers {
-            let base = (layer.rope_freq_base, layer.rope_freq_scale);
-            let idx = bases
-                .iter()
-                .position(|known| *known == base)
-                .unwrap_or(bases.len());
-            if idx == bases.len() {
-                bases.push(base);
-            }
-            rope_of_layer.push(idx);
+            let (slot, rope) = match &layer.mixer {
+                Mixer::Attention(attention) => (&mut n_attention, attention.rope),
+                Mixer::ShortConv { .. } => (&mut n_conv, None),
+            };
+            slot_of_layer.push(*slot);
+            *slot += 1;
+            rope_of_layer.push(rope.map(|rope| {
+                let found = known.iter().position(|known| *known == rope);
+                found.unwrap_or_else(|| {
+                    known.push(rope);
+                    known.len() - 1
+                })
+            }));
         }
         let factors = weights.rope_factors.as_deref();
-        let ropes = bases
-            .into_iter()
-            .map(|(base, scale)| {
-                RopeFrequencies::new(config.rope_kind, config.n_rot, base, scale, factors)
-            })
+        let ropes = known
+            .iter()
+            .map(|rope| RopeFrequencies::new(config.rope_kind, config.n_rot, rope, factors))
             .collect();
         Self {
             config,
             weights,
             ropes,
             rope_of_layer,
+            slot_of_layer,
         }
     }
 
@@ -124,6 +160,7 @@ impl Decoder {
             up: zeros(config.n_ff),
             delta: zeros(config.n_embd),
             attention: AttentionScratch::new(config, PREFILL_CHUNK),
+            projected: zeros(n_projected(config)),
             rotations: vec![vec![Rotation::default(); PREFILL_CHUNK]; self.ropes.len()],
         }
     }
@@ -142,6 +179,7 @@ impl Decoder {
         &self,
         lane: &dyn Lane,
         kv: &mut KvCache,
+        conv: &mut ConvMemory,
         scratch: &mut Scratch,
         tokens: &[u32],
         n_past: usize,
@@ -154,10 +192,15 @@ impl Decoder {
                 rope.rotation(n_past + i, rotation);
             }
         }
+        let chunk = Chunk {
+            n_past,
+            n_tokens: tokens.len(),
+        };
+        conv.begin(n_past, tokens.len());
         for layer in 0..self.config.n_layer() {
-            self.attend(lane, kv, scratch, layer, tokens.len(), n_past);
-            self.feed_forward(lane, scratch, layer, tokens.len());
+            self.layer(lane, (&mut *kv, &mut *conv), scratch, layer, chunk);
         }
+        conv.commit(tokens.len());
         let n_logits = logits.len() / self.config.n_vocab;
         assert!(n_logits <= tokens.len());
         if n_logits > 0 {
@@ -166,6 +209,31 @@ impl Decoder {
             let last = &x[(tokens.len() - n_logits) * n_embd..];
             self.head(lane, last, &mut scratch.normed, logits);
         }
+    }
+
+    fn layer(
+        &self,
+        lane: &dyn Lane,
+        (kv, conv): (&mut KvCache, &mut ConvMemory),
+        scratch: &mut Scratch,
+        layer: usize,
+        chunk: Chunk,
+    ) {
+        let weights = &self.weights.layers[layer];
+        self.norm_stream(scratch, weights.attn_norm.as_deref(), chunk.n_tokens);
+        match (&self.config.layers[layer].mixer, &weights.mixer) {
+            (Mixer::Attention(spec), MixerWeights::Attention(weights)) => {
+                self.attend(lane, kv, scratch, (layer, spec), weights, chunk);
+            }
+            (Mixer::ShortConv { .. }, MixerWeights::ShortConv(weights)) => {
+                self.convolve(lane, conv, scratch, layer, weights, chunk);
+            }
+            _ => unreachable!("weights are assembled by the same description"),
+        }
+        self.add(scratch, weights.post_attn_norm.as_deref(), chunk.n_tokens);
+        self.norm_stream(scratch, weights.ffn_norm.as_deref(), chunk.n_tokens);
+        self.feed_forward(lane, scratch, layer, chunk.n_tokens);
+        self.add(scratch, weights.post_ffn_norm.as_deref(), chunk.n_tokens);
     }
 
     fn embed(&self, tokens: &[u32], x: &mut [f32]) {
@@ -184,76 +252,129 @@ impl Decoder {
         lane: &dyn Lane,
         kv: &mut KvCache,
         scratch: &mut Scratch,
-        layer: usize,
-        n_tokens: usize,
-        n_past: usize,
+        (layer, spec): (usize, &AttentionLayer),
+        weights: &AttentionWeights,
+        chunk: Chunk,
     ) {
         let config = &self.config;
-        let weights = &self.weights.layers[layer];
+        let Chunk { n_past, n_tokens } = chunk;
         let (n_embd, n_q, n_kv) = (config.n_embd, config.n_q(), config.n_kv());
-        let x = &mut scratch.x[..n_tokens * n_embd];
-        let normed = &mut scratch.normed[..n_tokens * n_embd];
-        self.norm(x, &weights.attn_norm, normed);
+        let normed = &scratch.normed[..n_tokens * n_embd];
         let q = &mut scratch.q[..n_tokens * n_q];
         let k = &mut scratch.k[..n_tokens * n_kv];
         let v = &mut scratch.v[..n_tokens * n_kv];
         query_key_value(lane, weights, normed, n_tokens, [&mut *q, &mut *k, &mut *v]);
-        for (heads, norm) in [(&mut *q, &weights.q_norm), (&mut *k, &weights.k_norm)] {
-            if let Some(norm) = norm {
-                for head in heads.chunks_exact_mut(config.head_dim) {
-                    math::rms_norm_in_place(head, norm, config.norm_eps);
-                }
+        let norms_after = spec.qk_norm == Some(QkNorm::EachHeadAfterRope);
+        if !norms_after {
+            self.norm_query_key(weights, q, k);
+        }
+        if let Some(rope_idx) = self.rope_of_layer[layer] {
+            let rope = &self.ropes[rope_idx];
+            for (i, rotation) in scratch.rotations[rope_idx][..n_tokens].iter().enumerate() {
+                rope.rotate(&mut q[i * n_q..][..n_q], config.head_dim, rotation);
+                rope.rotate(&mut k[i * n_kv..][..n_kv], config.head_dim, rotation);
             }
         }
-        let rope_idx = self.rope_of_layer[layer];
-        let rope = &self.ropes[rope_idx];
-        for (i, rotation) in scratch.rotations[rope_idx][..n_tokens].iter().enumerate() {
-            rope.rotate(&mut q[i * n_q..][..n_q], config.head_dim, rotation);
-            rope.rotate(&mut k[i * n_kv..][..n_kv], config.head_dim, rotation);
-            let (k, v) = (&k[i * n_kv..][..n_kv], &v[i * n_kv..][..n_kv]);
-            if !kv.store(layer, n_past + i, k, v) {
+        if norms_after {
+            self.norm_query_key(weights, q, k);
+        }
+        self.lengthen_queries(q, n_past);
+        let slot = self.slot_of_layer[layer];
+        let pairs = k.chunks_exact(n_kv).zip(v.chunks_exact(n_kv));
+        for (i, (k, v)) in pairs.enumerate() {
+            if !kv.store(slot, n_past + i, k, v) {
                 // The cache must not hide it: the logits will not be finite either.
-                x[i * n_embd..][..n_embd].fill(f32::NAN);
+                scratch.x[i * n_embd..][..n_embd].fill(f32::NAN);
             }
         }
         let spec = AttentionSpec {
-            layer,
+            layer: slot,
             n_head: config.n_head,
             n_head_kv: config.n_head_kv,
             head_dim: config.head_dim,
             scale: config.attention_scale,
             logit_cap: config.attention_logit_cap,
-            window: config.layers[layer].window,
+            window: spec.window,
         };
         let attended = &mut scratch.attended[..n_tokens * n_q];
         attention(lane, spec, kv, n_past, q, &mut scratch.attention, attended);
-        let delta = &mut scratch.delta[..n_tokens * n_embd];
         let product = Product {
             weight: &weights.output,
             bias: weights.output_bias.as_deref(),
-            out: &mut *delta,
+            out: &mut scratch.delta[..n_tokens * n_embd],
         };
         lane.matmul(attended, n_tokens, &mut [product]);
-        self.add(x, delta, weights.post_attn_norm.as_deref());
+    }
+
+    /// Normalises queries and keys, as many elements together as the norms have.
+    fn norm_query_key(&self, weights: &AttentionWeights, q: &mut [f32], k: &mut [f32]) {
+        for (heads, norm) in [(q, &weights.q_norm), (k, &weights.k_norm)] {
+            if let Some(norm) = norm {
+                for part in heads.chunks_exact_mut(norm.len()) {
+                    math::rms_norm_in_place(part, norm, self.config.norm_eps);
+                }
+            }
+        }
+    }
+
+    fn lengthen_queries(&self, q: &mut [f32], n_past: usize) {
+        let Some(temperature) = self.config.attention_temperature else {
+            return;
+        };
+        for (i, q) in q.chunks_exact_mut(self.config.n_q()).enumerate() {
+            let factor = temperature.factor(n_past + i);
+            for q in q {
+                *q *= factor;
+            }
+        }
+    }
+
+    fn convolve(
+        &self,
+        lane: &dyn Lane,
+        memory: &mut ConvMemory,
+        scratch: &mut Scratch,
+        layer: usize,
+        weights: &ShortConvWeights,
+        chunk: Chunk,
+    ) {
+        let n_embd = self.config.n_embd;
+        let Chunk { n_past, n_tokens } = chunk;
+        let normed = &mut scratch.normed[..n_tokens * n_embd];
+        let projected = &mut scratch.projected[..n_tokens * 3 * n_embd];
+        let product = Product {
+            weight: &weights.in_proj,
+            bias: None,
+            out: &mut *projected,
+        };
+        lane.matmul(normed, n_tokens, &mut [product]);
+        // The projection was the last to need what is normalised.
+        let convolved = normed;
+        let slot = self.slot_of_layer[layer];
+        short_conv(memory, slot, n_past, projected, &weights.taps, convolved);
+        let product = Product {
+            weight: &weights.out_proj,
+            bias: None,
+            out: &mut scratch.delta[..n_tokens * n_embd],
+        };
+        lane.matmul(convolved, n_tokens, &mut [product]);
     }
 
     fn feed_forward(&self, lane: &dyn Lane, scratch: &mut Scratch, layer: usize, n_tokens: usize) {
         let config = &self.config;
         let weights = &self.weights.layers[layer];
-        let x = &mut scratch.x[..n_tokens * config.n_embd];
-        let normed = &mut scratch.normed[..n_tokens * config.n_embd];
-        self.norm(x, &weights.ffn_norm, normed);
+        let normed = &scratch.normed[..n_tokens * config.n_embd];
         let gate = &mut scratch.gate[..n_tokens * config.n_ff];
         let up = &mut scratch.up[..n_tokens * config.n_ff];
         let mut products = [
             Product {
                 weight: &weights.gate,
-                bias: None,
+                bias: weights.gate_bias.as_deref(),
                 out: &mut *gate,
             },
             Product {
                 weight: &weights.up,
-                bias: None,
+                bias: weights.up_bias.as_deref(),
                 out: &mut *up,
             },
         ];
@@ -262,20 +383,18 @@ impl Decoder {
             Activation::Silu => gate_with(gate, up, math::silu),
             Activation::GeluTanh => gate_with(gate, up, math::gelu_tanh),
         }
-        let delta = &mut scratch.delta[..n_tokens * config.n_embd];
         let product = Product {
             weight: &weights.down,
-            bias: None,
-            out: &mut *delta,
+            bias: weights.down_bias.as_deref(),
+            out: &mut scratch.delta[..n_tokens * config.n_embd],
         };
         lane.matmul(gate, n_tokens, &mut [product]);
-        self.add(x, delta, weights.post_ffn_norm.as_deref());
     }
 
     /// `x: [n_logits, n_embd]`, `logits: [n_logits, n_vocab]`
     fn head(&self, lane: &dyn Lane, x: &[f32], normed: &mut [f32], logits: &mut [f32]) {
         let normed = &mut normed[..x.len()];
-        self.norm(x, &self.weights.output_norm, normed);
+        self.norm(x, Some(&self.weights.output_norm), normed);
         let weight = self
             .weights
             .output
@@ -290,6 +409,11 @@ impl Decoder {
                 out: &mut *logits,
             }],
         );
+        if self.config.logit_scale != 1.0 {
+            for logit in &mut *logits {
+                *logit *= self.config.logit_scale;
+            }
+        }
         if let Some(cap) = self.config.final_logit_cap {
             for logit in logits {
                 *logit = cap * math::tanh(*logit / cap);
@@ -297,30 +421,45 @@ impl Decoder {
         }
     }
 
-    /// Normalises every token: `[n_tokens, n_embd]`.
-    fn norm(&self, x: &[f32], weight: &[f32], out: &mut [f32]) {
+    /// Normalises every token, if there is a norm: `[n_tokens, n_embd]`.
+    fn norm(&self, x: &[f32], weight: Option<&[f32]>, out: &mut [f32]) {
+        let Some(weight) = weight else {
+            out.copy_from_slice(x);
+            return;
+        };
         let n_embd = self.config.n_embd;
         for (x, out) in x.chunks_exact(n_embd).zip(out.chunks_exact_mut(n_embd)) {
             math::rms_norm(x, weight, self.config.norm_eps, out);
         }
     }
 
-    /// `x += delta`, normalised before if the layer has post-norms.
-    fn add(&self, x: &mut [f32], delta: &mut [f32], post_norm: Option<&[f32]>) {
+    /// What the next part of the layer works on: the residual stream, normalised.
+    fn norm_stream(&self, scratch: &mut Scratch, weight: Option<&[f32]>, n_tokens: usize) {
+        let n = n_tokens * self.config.n_embd;
+        self.norm(&scratch.x[..n], weight, &mut scratch.normed[..n]);
+    }
+
+    /// Adds what a part has made of it to the residual stream, normalised and scaled
+    /// as the model wants it.
+    fn add(&self, scratch: &mut Scratch, post_norm: Option<&[f32]>, n_tokens: usize) {
+        let n = n_tokens * self.config.n_embd;
+        let delta = &mut scratch.delta[..n];
         if let Some(weight) = post_norm {
             for delta in delta.chunks_exact_mut(self.config.n_embd) {
                 math::rms_norm_in_place(delta, weight, self.config.norm_eps);
             }
         }
-        for (x, delta) in x.iter_mut().zip(delta) {
-            *x += *delta;
+        // Times one changes no bit.
+        let scale = self.config.residual_scale;
+        for (x, delta) in scratch.x[..n].iter_mut().zip(delta) {
+            *x += *delta * scale;
         }
     }
 }
 
 fn query_key_value(
     lane: &dyn Lane,
-    weights: &LayerWeights,
+    weights: &AttentionWeights,
     x: &[f32],
     n_tokens: usize,
     [q, k, v]: [&mut [f32]; 3],

@@ -4,15 +4,19 @@
 //! Su et al., "RoFormer" (2021); the pairings are ggml's `NORM` and `NEOX`.
 
 use super::config::RopeKind;
+use super::rope_scaling::Rope;
 
 /// RoPE's frequencies for layers of one base and scale.
 pub(crate) struct RopeFrequencies {
     kind: RopeKind,
     /// The ratio of neighbouring frequencies.
     ratio: f32,
-    /// What each angle is multiplied with and divided by: `[n_rot / 2]`.
     scale: f32,
+    /// What each angle is divided by: `[n_rot / 2]`.
     factors: Vec<f32>,
+    /// How much of each angle is not scaled: `[n_rot / 2]`.
+    kept: Vec<f32>,
+    magnitude: f32,
 }
 
 /// Cosines and sines for one position: `[n_rot / 2]` each.
@@ -23,19 +27,16 @@ pub(crate) struct Rotation {
 }
 
 impl RopeFrequencies {
-    /// `factors: [n_rot / 2]` divide the frequencies (Llama 3's long context).
-    pub(crate) fn new(
-        kind: RopeKind,
-        n_rot: usize,
-        base: f32,
-        scale: f32,
-        factors: Option<&[f32]>,
-    ) -> Self {
+    /// `factors: [n_rot / 2]` divide the frequencies (long contexts of Llama 3 and Phi-3).
+    pub(crate) fn new(kind: RopeKind, n_rot: usize, rope: &Rope, factors: Option<&[f32]>) -> Self {
+        let kept = |pair| rope.ramp.map_or(0.0, |ramp| ramp.kept(pair));
         Self {
             kind,
-            ratio: libm::pow(f64::from(base), -2.0 / n_rot as f64) as f32,
-            scale,
+            ratio: libm::pow(f64::from(rope.freq_base), -2.0 / n_rot as f64) as f32,
+            scale: rope.freq_scale,
             factors: factors.map_or_else(|| vec![1.0; n_rot / 2], <[f32]>::to_vec),
+            kept: (0..n_rot / 2).map(kept).collect(),
+            magnitude: rope.magnitude,
         }
     }
 
@@ -49,10 +50,13 @@ impl RopeFrequencies {
         rotation.cos.clear();
         rotation.sin.clear();
         let mut angle = position as f32;
-        for factor in &self.factors {
-            let (sin, cos) = libm::sincos(f64::from(self.scale * (angle / factor)));
-            rotation.cos.push(cos as f32);
-            rotation.sin.push(sin as f32);
+        for (factor, kept) in self.factors.iter().zip(&self.kept) {
+            let own = angle / factor;
+            let scaled = self.scale * own;
+            let turned = scaled * (1.0 - kept) + own * kept;
+            let (sin, cos) = libm::sincos(f64::from(turned));
+            rotation.cos.push(cos as f32 * self.magnitude);
+            rotation.sin.push(sin as f32 * self.magnitude);
             angle *= self.ratio;
         }
     }
@@ -80,7 +84,7 @@ mod tests {
     use super::*;
 
     fn rotated(kind: RopeKind, position: usize, n_rot: usize, head: &[f32]) -> Vec<f32> {
-        let rope = RopeFrequencies::new(kind, n_rot, 10_000.0, 1.0, None);
+        let rope = RopeFrequencies::new(kind, n_rot, &Rope::unscaled(10_000.0), None);
         let mut rotation = Rotation::default();
         rope.rotation(position, &mut rotation);
         let mut head = head.to_vec();

@@ -53,6 +53,10 @@ impl GgufWriter {
         self.raw(key, 4, &value.to_le_bytes())
     }
 
+    pub fn f32(self, key: &str, value: f32) -> Self {
+        self.raw(key, 6, &value.to_le_bytes())
+    }
+
     pub fn bool(self, key: &str, value: bool) -> Self {
         self.raw(key, 7, &[value.into()])
     }
