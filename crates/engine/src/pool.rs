@@ -2,8 +2,13 @@
 //!
 //! A decode step is some hundred products of 20 to 200 µs each, so handing one
 //! out must cost little: work is split statically, one contiguous part per thread,
-//! the calling thread takes the first part, and idle threads spin for a moment
+//! the calling thread has the first part, and idle threads spin for a moment
 //! before they sleep. The pool knows nothing of what it runs.
+//!
+//! Parts consist of a few pieces, which threads claim one by one: first their own
+//! part's, then what is left of others'. On a quiet machine each thread thus reads
+//! the same memory in every token; on a busy one the caller does not wait for a
+//! thread that the system has not let run, but does its work.
 //!
 //! Threads come from a [`Spawner`]: `std::thread` natively, nested workers on the
 //! web. They join when they are ready, and a job is split among those that have
@@ -36,6 +41,13 @@ const N_SPINS: usize = if cfg!(target_arch = "wasm32") {
 } else {
     1_000
 };
+
+/// Pieces of a part: few enough that claiming them costs nothing beside the work.
+const N_PIECES: usize = 4;
+
+/// Borders of pieces are multiples of this where there are items enough, as kernels
+/// compute neighbouring rows together.
+const PIECE_ALIGN: usize = 16;
 
 /// How often a sleeping caller looks at the death flag: a script that sets it has no
 /// way to wake the caller.
@@ -131,15 +143,12 @@ impl ThreadPool {
             return;
         }
         let shared = &*self.shared;
-        shared.publish(n_items, n_parts, body);
-        let own = catch_unwind(AssertUnwindSafe(|| body(part(n_items, n_parts, 0))));
+        shared.assert_alive();
+        let number = shared.publish(n_items, n_parts, body);
+        shared.run_pieces(number, n_parts, 0);
         // The others borrow `body`: whatever happened here, they must finish first.
         shared.wait_until_done();
-        let others = lock(&shared.panic).take();
-        if let Err(payload) = own {
-            resume_unwind(payload);
-        }
-        if let Some(payload) = others {
+        if let Some(payload) = lock(&shared.panic).take() {
             resume_unwind(payload);
         }
     }
@@ -212,9 +221,17 @@ pub fn worker_main(ticket: usize) {
     }
 }
 
-/// The `idx`th of `n_parts` even parts.
-fn part(n_items: usize, n_parts: usize, idx: usize) -> Range<usize> {
-    n_items * idx / n_parts..n_items * (idx + 1) / n_parts
+/// The `idx`th of `n_pieces` even pieces, [`N_PIECES`] of them a part.
+fn piece(n_items: usize, n_pieces: usize, idx: usize) -> Range<usize> {
+    let border = |idx: usize| {
+        let exact = n_items * idx / n_pieces;
+        if idx < n_pieces && n_items >= n_pieces * PIECE_ALIGN {
+            exact / PIECE_ALIGN * PIECE_ALIGN
+        } else {
+            exact
+        }
+    };
+    border(idx)..border(idx + 1)
 }
 
 /// A panic cannot leave the data behind these locks half-written.
@@ -230,13 +247,45 @@ struct Task {
     body: *const Body<'static>,
 }
 
+/// How many pieces of a part are claimed: the job's number in the upper bits, the
+/// count in the lower 16. In a cache line of its own, as each has its own thread.
 #[derive(Default)]
+#[repr(align(64))]
+struct Claims(AtomicU64);
+
+impl Claims {
+    fn open(&self, number: u64) {
+        self.0.store(number << 16, Ordering::SeqCst);
+    }
+
+    /// The next piece, or `None` when all are claimed or the job is over.
+    fn claim(&self, number: u64) -> Option<usize> {
+        let mut seen = self.0.load(Ordering::SeqCst);
+        loop {
+            let n_claimed = (seen & 0xffff) as usize;
+            if seen >> 16 != number || n_claimed == N_PIECES {
+                return None;
+            }
+            let swapped =
+                self.0
+                    .compare_exchange_weak(seen, seen + 1, Ordering::SeqCst, Ordering::SeqCst);
+            match swapped {
+                Ok(_) => return Some(n_claimed),
+                Err(now) => seen = now,
+            }
+        }
+    }
+}
+
 struct Shared {
     /// A job's number in the upper bits, its number of parts in the lower 16. One
     /// word, so that a thread without a part never looks at `task`.
     job: AtomicU64,
     task: UnsafeCell<Option<Task>>,
+    /// For each part of the job.
+    claims: [Claims; MAX_THREADS],
     n_joined: AtomicUsize,
+    /// Pieces that are not finished.
     n_pending: AtomicUsize,
     n_asleep: AtomicUsize,
     wake: (Mutex<()>, Condvar),
@@ -248,28 +297,57 @@ struct Shared {
     is_closed: AtomicBool,
 }
 
-// SAFETY: `task` is written by the caller before the job is announced, and read
-// only by the threads that have a part in it, which the caller awaits before it
-// writes again. Everything else is atomic or locked.
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            job: AtomicU64::default(),
+            task: UnsafeCell::default(),
+            claims: std::array::from_fn(|_| Claims::default()),
+            n_joined: AtomicUsize::default(),
+            n_pending: AtomicUsize::default(),
+            n_asleep: AtomicUsize::default(),
+            wake: Default::default(),
+            caller_sleeps: AtomicBool::default(),
+            done: Default::default(),
+            panic: Mutex::default(),
+            is_dead: AtomicI32::default(),
+            is_closed: AtomicBool::default(),
+        }
+    }
+}
+
+// SAFETY: `task` is written by the caller before a job's claims are opened, and read
+// only by a thread that has claimed a piece and not finished it; the caller awaits all
+// pieces before it writes again. Everything else is atomic or locked.
 unsafe impl Sync for Shared {}
 // SAFETY: as above; the pointer in `task` is followed only while it is valid.
 unsafe impl Send for Shared {}
 
 impl Shared {
-    fn publish(&self, n_items: usize, n_parts: usize, body: &Body<'_>) {
-        // SAFETY: only the lifetime changes; `run` awaits all parts before `body` ends.
+    /// Returns the job's number.
+    fn publish(&self, n_items: usize, n_parts: usize, body: &Body<'_>) -> u64 {
+        // SAFETY: only the lifetime changes; `run` awaits all pieces before `body` ends.
         let body = unsafe { std::mem::transmute::<*const Body<'_>, *const Body<'static>>(body) };
-        // SAFETY: no job is running, so no thread reads the cell.
+        // SAFETY: no piece is claimed and unfinished, so no thread reads the cell.
         unsafe { *self.task.get() = Some(Task { n_items, body }) };
-        self.n_pending.store(n_parts - 1, Ordering::SeqCst);
+        self.n_pending.store(n_parts * N_PIECES, Ordering::SeqCst);
+        let number = self.next_number();
+        for claims in &self.claims[..n_parts] {
+            claims.open(number);
+        }
         self.announce(n_parts);
+        number
+    }
+
+    /// The number of the next job; only the caller announces jobs.
+    fn next_number(&self) -> u64 {
+        ((self.job.load(Ordering::SeqCst) >> 16) + 1) & (u64::MAX >> 16)
     }
 
     /// Sequentially consistent, as is the counterpart in `next_job`: either the
     /// thread sees the job before it sleeps, or we see that it sleeps.
     fn announce(&self, n_parts: usize) {
-        let number = (self.job.load(Ordering::SeqCst) >> 16).wrapping_add(1);
-        let job = number << 16 | n_parts as u64;
+        let job = self.next_number() << 16 | n_parts as u64;
         self.job.store(job, Ordering::SeqCst);
         if self.n_asleep.load(Ordering::SeqCst) > 0 {
             drop(lock(&self.wake.0));
@@ -310,7 +388,32 @@ impl Shared {
         }
     }
 
-    fn finish_part(&self) {
+    /// Claims and runs pieces of a job, those of the part `own` first.
+    fn run_pieces(&self, number: u64, n_parts: usize, own: usize) {
+        for offset in 0..n_parts {
+            let part = (own + offset) % n_parts;
+            while let Some(idx) = self.claims[part].claim(number) {
+                self.run_piece(n_parts * N_PIECES, part * N_PIECES + idx);
+            }
+        }
+    }
+
+    /// Runs a piece that has been claimed.
+    fn run_piece(&self, n_pieces: usize, idx: usize) {
+        // SAFETY: the claimed piece is not finished, so the caller has written the task
+        // and waits for us before it touches it again.
+        let task = unsafe { *self.task.get() };
+        if let Some(Task { n_items, body }) = task {
+            let items = piece(n_items, n_pieces, idx);
+            if !items.is_empty() {
+                // SAFETY: the caller keeps the body alive until this piece is finished.
+                let body = unsafe { &*body };
+                let result = catch_unwind(AssertUnwindSafe(|| body(items)));
+                if let Err(payload) = result {
+                    lock(&self.panic).get_or_insert(payload);
+                }
+            }
+        }
         let was_last = self.n_pending.fetch_sub(1, Ordering::SeqCst) == 1;
         if was_last && self.caller_sleeps.load(Ordering::SeqCst) {
             drop(lock(&self.done.0));
@@ -329,7 +432,7 @@ impl Shared {
             seen = self.next_job(seen);
             let n_parts = (seen & 0xffff) as usize;
             if own < n_parts {
-                self.run_part(n_parts, own);
+                self.run_pieces(seen >> 16, n_parts, own);
             }
         }
     }
@@ -357,21 +460,6 @@ impl Shared {
         };
         self.n_asleep.fetch_sub(1, Ordering::SeqCst);
         job
-    }
-
-    fn run_part(&self, n_parts: usize, own: usize) {
-        // SAFETY: this thread has a part in the announced job, so the caller has
-        // written the task and waits for us before it touches it again.
-        let task = unsafe { *self.task.get() };
-        if let Some(Task { n_items, body }) = task {
-            // SAFETY: the caller keeps the body alive until this part is finished.
-            let body = unsafe { &*body };
-            let result = catch_unwind(AssertUnwindSafe(|| body(part(n_items, n_parts, own))));
-            if let Err(payload) = result {
-                lock(&self.panic).get_or_insert(payload);
-            }
-        }
-        self.finish_part();
     }
 }
 
@@ -442,6 +530,17 @@ mod tests {
         (n_calls.into_inner(), sum.into_inner())
     }
 
+    /// A job that ends only when `n_threads` are at work on it together.
+    fn meet(pool: &ThreadPool, n_threads: usize) {
+        let n_arrived = AtomicUsize::new(0);
+        pool.run(n_threads, &|range| {
+            n_arrived.fetch_add(range.len(), Ordering::SeqCst);
+            while n_arrived.load(Ordering::SeqCst) < n_threads {
+                std::thread::yield_now();
+            }
+        });
+    }
+
     #[test]
     fn every_item_is_run_once_whatever_the_number_of_threads() {
         for n_threads in 1..5 {
@@ -449,11 +548,44 @@ mod tests {
             for n_items in (0..20).chain([1000]).cycle().take(2_000) {
                 let (n_calls, sum) = sum_of(&pool, n_items);
                 assert_eq!(sum, n_items * n_items.saturating_sub(1) / 2);
-                assert!(n_calls <= n_threads.min(n_items));
+                assert!(n_calls <= (n_threads * N_PIECES).min(n_items.max(1)));
             }
             wait_for(&pool, n_threads);
-            assert_eq!(sum_of(&pool, 100), (n_threads, 4950));
+            meet(&pool, n_threads);
+            assert_eq!(sum_of(&pool, 100).1, 4950);
         }
+    }
+
+    #[test]
+    fn borders_between_pieces_fit_kernels_where_there_are_items_enough() {
+        for n_items in [8 * PIECE_ALIGN, 1000, 1536, 49_152] {
+            let ends: Vec<usize> = (0..8).map(|idx| piece(n_items, 8, idx).end).collect();
+            assert_eq!(ends[7], n_items);
+            assert!(ends[..7].iter().all(|end| end.is_multiple_of(PIECE_ALIGN)));
+        }
+    }
+
+    #[test]
+    fn a_thread_that_is_not_let_run_does_not_keep_the_caller_waiting() {
+        let pool = ThreadPool::new(2, &OsThreads).unwrap();
+        wait_for(&pool, 2);
+        // As if the system had taken the thread's core: it holds no piece, only its turn.
+        let guard = loop {
+            let guard = lock(&pool.shared.wake.0);
+            if pool.shared.n_asleep.load(Ordering::SeqCst) == 1 {
+                break guard;
+            }
+            drop(guard);
+            std::thread::yield_now();
+        };
+        pool.shared.n_asleep.store(0, Ordering::SeqCst);
+        let own = std::thread::current().id();
+        for _ in 0..10 {
+            pool.run(100, &|_| assert_eq!(std::thread::current().id(), own));
+        }
+        pool.shared.n_asleep.store(1, Ordering::SeqCst);
+        drop(guard);
+        meet(&pool, 2);
     }
 
     #[test]
@@ -462,7 +594,7 @@ mod tests {
         wait_for(&pool, 3);
         for _ in 0..20 {
             std::thread::sleep(std::time::Duration::from_millis(2));
-            assert_eq!(sum_of(&pool, 9), (3, 36));
+            meet(&pool, 3);
         }
     }
 
@@ -479,7 +611,8 @@ mod tests {
             let payload = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
             let message = payload.downcast_ref::<String>().unwrap();
             assert_eq!(message, &format!("item {culprit}"));
-            assert_eq!(sum_of(&pool, 9), (3, 36));
+            assert_eq!(sum_of(&pool, 9).1, 36);
+            meet(&pool, 3);
         }
     }
 
@@ -504,6 +637,13 @@ mod tests {
         }
     }
 
+    /// Leaves the rest of a job to another thread.
+    fn wait_until(flag: &AtomicBool) {
+        while !flag.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+    }
+
     fn message_of(run: impl FnOnce()) -> &'static str {
         let payload = catch_unwind(AssertUnwindSafe(run)).expect_err("it panics");
         payload.downcast_ref::<&str>().expect("a fixed text")
@@ -515,15 +655,18 @@ mod tests {
         let pool = ThreadPool::new(2, &witness).unwrap();
         wait_for(&pool, 2);
         let flag = witness.flag();
+        let is_taken = AtomicBool::new(false);
         let job = || {
             pool.run(2, &|range| {
                 if range.start == 1 {
+                    is_taken.store(true, Ordering::SeqCst);
                     // As in a trap: nothing of this stack runs again.
                     flag.store(1, Ordering::SeqCst);
                     loop {
                         std::thread::park();
                     }
                 }
+                wait_until(&is_taken);
             });
         };
         assert_eq!(message_of(job), "a thread of the pool has died in a trap");
@@ -541,9 +684,11 @@ mod tests {
         wait_for(&pool, 2);
         let shared = Arc::clone(&pool.shared);
         let flag = witness.flag();
+        let is_taken = AtomicBool::new(false);
         let job = || {
             pool.run(2, &|range| {
                 if range.start == 1 {
+                    is_taken.store(true, Ordering::SeqCst);
                     while !shared.caller_sleeps.load(Ordering::SeqCst) {
                         std::thread::yield_now();
                     }
@@ -554,6 +699,7 @@ mod tests {
                         std::thread::park();
                     }
                 }
+                wait_until(&is_taken);
             });
         };
         assert_eq!(message_of(job), "a thread of the pool has died in a trap");
@@ -574,7 +720,7 @@ mod tests {
         }
         let pool = ThreadPool::new(2, &ByTicket).unwrap();
         wait_for(&pool, 2);
-        assert_eq!(sum_of(&pool, 10), (2, 45));
+        meet(&pool, 2);
         worker_main(usize::MAX);
     }
 }

@@ -485,11 +485,14 @@ unsafe fn widen<'a, W: Wide, F: Stored>(
     widened: &'a mut [Row<f32>],
 ) -> &'a [Row<f32>] {
     let widened = &mut widened[..rows.len()];
-    let numbers = rows.as_flattened().as_chunks::<N_WIDE>().0;
-    let wide = widened.as_flattened_mut().as_chunks_mut::<N_WIDE>().0;
-    for (wide, numbers) in wide.iter_mut().zip(numbers) {
-        // SAFETY: the caller's promise.
-        unsafe { F::widen::<W>(numbers).store(wide) };
+    for (wide, row) in widened.iter_mut().zip(rows) {
+        for idx in 0..ROW / N_WIDE {
+            // SAFETY: the caller's promise; a row has so many vectors.
+            unsafe {
+                let numbers = F::widen::<W>(&*vector(row, idx));
+                numbers.store(&mut *wide.as_mut_ptr().add(idx * N_WIDE).cast());
+            }
+        }
     }
     widened
 }
@@ -682,43 +685,44 @@ unsafe fn accumulate<W: Wide, F: Stored, const T: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         if 2 * T <= W::N_HELD {
-            accumulate_at::<W, F, 2, T>(sums, factors, rows, 0);
+            accumulate_at::<W, F, 0, 2, T>(sums, factors, rows);
         } else {
-            accumulate_at::<W, F, 1, T>(sums, factors, rows, 0);
-            accumulate_at::<W, F, 1, T>(sums, factors, rows, 1);
+            accumulate_at::<W, F, 0, 1, T>(sums, factors, rows);
+            accumulate_at::<W, F, 1, 1, T>(sums, factors, rows);
         }
     }
 }
 
-/// [`accumulate`] for `P` vectors of each row, from the `first` on.
+/// [`accumulate`] for `P` vectors of each row, from the vector `FIRST` on.
 ///
 /// # Safety
 /// As for [`Wide`].
 #[inline(always)]
-unsafe fn accumulate_at<W: Wide, F: Stored, const P: usize, const T: usize>(
+unsafe fn accumulate_at<W: Wide, F: Stored, const FIRST: usize, const P: usize, const T: usize>(
     sums: &mut [Row<f32>; T],
-    mut factors: [&[f32]; T],
+    factors: [&[f32]; T],
     rows: &[Row<F>],
-    first: usize,
 ) {
-    for factors in &mut factors {
-        *factors = &factors[..rows.len()];
+    const { assert!((FIRST + P) * N_WIDE <= ROW) };
+    for factors in factors {
+        assert_eq!(factors.len(), rows.len());
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; and all that is read lies in rows and factors, which
+    // are equally many, and in what the constants keep inside of a row.
     unsafe {
         let mut held = [[W::splat(0.0); P]; T];
         for t in 0..T {
             for p in 0..P {
-                held[t][p] = W::load(&sums[t].as_chunks().0[first + p]);
+                held[t][p] = W::load(&*vector(&sums[t], FIRST + p));
             }
         }
         for (i, row) in rows.iter().enumerate() {
             let mut wide = [W::splat(0.0); P];
             for p in 0..P {
-                wide[p] = F::widen::<W>(&row.as_chunks().0[first + p]);
+                wide[p] = F::widen::<W>(&*vector(row, FIRST + p));
             }
             for t in 0..T {
-                let factor = W::splat(factors[t][i]);
+                let factor = W::splat(*factors[t].get_unchecked(i));
                 for p in 0..P {
                     held[t][p] = held[t][p].add(factor.mul(wide[p]));
                 }
@@ -726,10 +730,21 @@ unsafe fn accumulate_at<W: Wide, F: Stored, const P: usize, const T: usize>(
         }
         for t in 0..T {
             for p in 0..P {
-                held[t][p].store(&mut sums[t].as_chunks_mut().0[first + p]);
+                let vector = &mut sums[t][(FIRST + p) * N_WIDE..][..N_WIDE];
+                held[t][p].store(&mut *vector.as_mut_ptr().cast());
             }
         }
     }
+}
+
+/// The `idx`th vector of a row.
+///
+/// # Safety
+/// The row has so many.
+#[inline(always)]
+unsafe fn vector<T>(row: &Row<T>, idx: usize) -> *const [T; N_WIDE] {
+    // SAFETY: the caller's promise.
+    unsafe { row.as_ptr().add(idx * N_WIDE).cast() }
 }
 
 /// Turns the scores of the visible positions into weights, the greatest of them 1.
