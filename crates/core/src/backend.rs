@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use futures::stream::LocalBoxStream;
 use nox_protocol::{FinishReason, Lane, Message, Timings, Usage};
+use serde_json::{Map, Value};
 
 use crate::cancel::CancelToken;
 
@@ -24,6 +25,25 @@ pub struct SamplingOptions {
     pub seed: Option<u64>,
 }
 
+/// What a reply has to be.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum ReplyFormat {
+    /// Any text.
+    #[default]
+    Text,
+    /// A JSON object.
+    Json,
+    /// A JSON value that fits this JSON Schema.
+    Schema(Map<String, Value>),
+}
+
+impl ReplyFormat {
+    /// Whether the reply is for a program to read: it stays then as the model gave it.
+    pub fn is_structured(&self) -> bool {
+        *self != Self::Text
+    }
+}
+
 /// One reply to be made.
 #[derive(Debug, Clone)]
 pub struct GenerateRequest {
@@ -38,6 +58,8 @@ pub struct GenerateRequest {
     pub max_tokens: Option<u64>,
     /// Texts that end the reply and are not part of it.
     pub stop: Vec<String>,
+    /// What the reply has to be. A backend that can't keep to it fails.
+    pub format: ReplyFormat,
     /// Raised when nobody wants the rest any more.
     pub cancel: CancelToken,
 }

@@ -25,7 +25,9 @@ mod slug;
 mod title;
 mod turn;
 
-pub use backend::{Backend, BackendEvent, Completion, GenerateRequest, Phase, SamplingOptions};
+pub use backend::{
+    Backend, BackendEvent, Completion, GenerateRequest, Phase, ReplyFormat, SamplingOptions,
+};
 pub use cancel::CancelToken;
 pub use clock::Clock;
 pub use command::{

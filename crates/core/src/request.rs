@@ -11,7 +11,7 @@
 use nox_protocol::{Message, Role};
 use serde_json::{Map, Value};
 
-use crate::backend::SamplingOptions;
+use crate::backend::{ReplyFormat, SamplingOptions};
 use crate::persona::DEFAULT_ALIAS;
 use crate::routing::RuntimeConfig;
 use crate::settings::Settings;
@@ -84,9 +84,6 @@ pub enum RequestError {
         /// How much came.
         found: usize,
     },
-    /// `format` asks for more than text.
-    #[error("format must be \"text\"; only text is supported by this build")]
-    UnsupportedFormat,
 }
 
 /// A request that was checked; see `HandleChatParams` in `nox-protocol` for the
@@ -107,6 +104,8 @@ pub struct ChatRequest {
     pub max_tokens: i64,
     /// Texts that end the reply; none is empty.
     pub stop: Vec<String>,
+    /// What the reply has to be.
+    pub format: ReplyFormat,
     /// Whether the host wants notifications.
     pub stream: bool,
     /// Whether reasoning is kept apart.
@@ -178,7 +177,6 @@ impl ChatRequest {
     ) -> Result<Self, RequestError> {
         let fields = &Fields { layers: *layers };
         let messages = messages(fields.own("messages"))?;
-        check_format(fields.own("format"))?;
         Ok(Self {
             messages,
             model: model.unwrap_or_else(|| DEFAULT_ALIAS.to_owned()),
@@ -187,6 +185,7 @@ impl ChatRequest {
             sampling: sampling(fields)?,
             max_tokens: max_tokens(fields.get("max_tokens"))?,
             stop: stop(fields.get("stop"))?,
+            format: format(fields.own("format"))?,
             stream: switch(fields, "stream", false)?,
             strip_reasoning: switch(fields, "strip_reasoning", true)?,
             sanitize: switch(fields, "sanitize", false)?,
@@ -265,11 +264,17 @@ fn part_text(part: &Value) -> Option<&str> {
     }
 }
 
-fn check_format(value: Option<&Value>) -> Result<(), RequestError> {
+fn format(value: Option<&Value>) -> Result<ReplyFormat, RequestError> {
     match value {
-        None | Some(Value::Null) => Ok(()),
-        Some(Value::String(format)) if format == "text" || format.is_empty() => Ok(()),
-        Some(_) => Err(RequestError::UnsupportedFormat),
+        None | Some(Value::Null) => Ok(ReplyFormat::Text),
+        Some(Value::String(name)) if name == "text" || name.is_empty() => Ok(ReplyFormat::Text),
+        Some(Value::String(name)) if name == "json" => Ok(ReplyFormat::Json),
+        // Whether a reply can be held to it is for the backend to say.
+        Some(Value::Object(schema)) => Ok(ReplyFormat::Schema(schema.clone())),
+        Some(_) => Err(RequestError::WrongType {
+            field: "format",
+            expected: "\"text\", \"json\" or a JSON Schema",
+        }),
     }
 }
 

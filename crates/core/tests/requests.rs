@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-use nox_core::{ChatRequest, RequestError};
+use nox_core::{ChatRequest, ReplyFormat, RequestError};
 use serde_json::{Value, json};
 
 fn parse(fields: &Value) -> Result<ChatRequest, RequestError> {
@@ -54,6 +54,20 @@ fn numbers_and_switches_are_read_leniently() {
     assert_eq!(request.stop, ["END"]);
     assert_eq!(request.session, Some(None));
     assert_eq!(request.model, "nox");
+}
+
+#[test]
+fn a_format_is_text_json_or_a_schema() {
+    let format = |value: Value| parse(&json!({ "format": value })).unwrap().format;
+    for text in [json!(null), json!(""), json!("text")] {
+        assert_eq!(format(text), ReplyFormat::Text);
+    }
+    assert_eq!(format(json!("json")), ReplyFormat::Json);
+    let schema = json!({"type": "object", "required": ["a"]});
+    let Value::Object(fields) = schema.clone() else {
+        unreachable!()
+    };
+    assert_eq!(format(schema), ReplyFormat::Schema(fields));
 }
 
 #[test]
@@ -177,8 +191,12 @@ fn what_is_refused_names_the_field_and_the_range() {
             "idempotency_key must be a string",
         ),
         (
-            json!({"format": "json"}),
-            "format must be \"text\"; only text is supported by this build",
+            json!({"format": "xml"}),
+            "format must be \"text\", \"json\" or a JSON Schema",
+        ),
+        (
+            json!({"format": ["json"]}),
+            "format must be \"text\", \"json\" or a JSON Schema",
         ),
         (
             json!({"seed": -2}),

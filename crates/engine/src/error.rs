@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::constraint::SchemaError;
 use crate::decoder::{KvOutOfMemory, ModelError};
 use crate::gguf::GgufError;
 use crate::quant::WeightError;
@@ -28,6 +29,9 @@ pub enum EngineError {
     /// A sampling parameter is out of range, or the computation has failed numerically.
     #[error(transparent)]
     Sampler(#[from] SamplerError),
+    /// The reply can't be held to the format that was asked for.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     #[error(transparent)]
     KvOutOfMemory(#[from] KvOutOfMemory),
     /// Nothing has been allocated yet.

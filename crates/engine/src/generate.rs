@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::constraint::{CheckedSchema, Constraint, OutputFormat, VocabularyBuilder};
 use crate::context::Context;
 use crate::error::EngineError;
 use crate::model::Model;
@@ -27,13 +28,17 @@ pub struct GenerateOptions {
     pub max_tokens: Option<usize>,
     /// The reply ends before the first of these that is complete in its text.
     pub stop: Vec<String>,
+    /// What the reply has to be. It is that whole unless `max_tokens`, a full context
+    /// or a stop string cuts it.
+    pub format: OutputFormat,
 }
 
 /// Why a reply ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FinishReason {
-    /// The model ended it, or a stop string appeared.
+    /// The model ended it, a stop string appeared, or the format that was asked for is
+    /// complete.
     Stop,
     /// `max_tokens` are generated, or the context is full.
     Length,
@@ -53,7 +58,7 @@ pub struct Usage {
 /// What a step has done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// A part of the prompt has been computed.
+    /// A part of the prompt has been computed, or what has to be there before.
     Prefill {
         /// Tokens of the prompt that the context holds now.
         done: usize,
@@ -74,6 +79,8 @@ pub enum Step {
 
 /// What comes next.
 enum State {
+    /// The grammar that the reply is held to is in the making.
+    Constrain(CheckedSchema, VocabularyBuilder),
     Prefill,
     /// The logits for the next token are there.
     Sample,
@@ -94,6 +101,8 @@ pub struct Generation<'a> {
     tokens: Vec<u32>,
     usage: Usage,
     sampler: Sampler,
+    /// What the reply is held to, if anything.
+    constraint: Option<Constraint>,
     text: TextDecoder,
     stops: StopMatcher,
     max_tokens: usize,
@@ -110,6 +119,7 @@ impl<'a> Generation<'a> {
     ) -> Result<Self, EngineError> {
         let sampler = Sampler::new(options.sampling)?;
         let stops = StopMatcher::new(options.stop)?;
+        let schema = options.format.check()?;
         let usage = Usage {
             prompt_tokens: prompt.len(),
             cached_tokens: ctx.keep_common_prefix(&prompt),
@@ -122,12 +132,14 @@ impl<'a> Generation<'a> {
             tokens: prompt,
             usage,
             sampler,
+            constraint: None,
             text: TextDecoder::new(),
             stops,
             max_tokens,
-            state: match max_tokens {
-                0 => State::Done(FinishReason::Length),
-                _ => State::Prefill,
+            state: match (max_tokens, schema) {
+                (0, _) => State::Done(FinishReason::Length),
+                (_, Some(schema)) => State::Constrain(schema, VocabularyBuilder::default()),
+                (_, None) => State::Prefill,
             },
         })
     }
@@ -136,16 +148,20 @@ impl<'a> Generation<'a> {
     ///
     /// # Errors
     /// There is no memory for more context, or the computation has failed
-    /// numerically; the context is then empty, so that nothing broken is reused.
+    /// numerically; the context is then empty, so that nothing broken is reused. Or
+    /// the reply can't be held to its format.
     pub fn step(&mut self) -> Result<Step, EngineError> {
-        let step = match self.state {
+        let step = match &mut self.state {
+            State::Constrain(..) => self.constrain(),
             State::Prefill => self.prefill(),
             State::Sample => self.sample(),
             State::Advance => self.advance().and_then(|()| self.sample()),
-            State::Done(reason) => Ok(Step::Done(reason)),
+            State::Done(reason) => Ok(Step::Done(*reason)),
         };
-        if step.is_err() {
-            self.ctx.clear();
+        match step {
+            // What the context holds is sound.
+            Ok(_) | Err(EngineError::Schema(_)) => {}
+            Err(_) => self.ctx.clear(),
         }
         step
     }
@@ -158,6 +174,31 @@ impl<'a> Generation<'a> {
     /// The reply's tokens so far, without an end-of-generation token.
     pub fn ids(&self) -> &[u32] {
         &self.tokens[self.usage.prompt_tokens..]
+    }
+
+    /// Does a piece of the work on the grammar: first on the model's vocabulary, once
+    /// for all replies, then on the schema.
+    fn constrain(&mut self) -> Result<Step, EngineError> {
+        let vocabulary = self.model.grammar_vocabulary();
+        let State::Constrain(schema, builder) = &mut self.state else {
+            unreachable!("the step is for this state");
+        };
+        match vocabulary.get() {
+            None => {
+                if let Some(built) = builder.step(self.model.tokenizer())? {
+                    // A generation of another context may have been faster.
+                    vocabulary.get_or_init(|| built);
+                }
+            }
+            Some(vocabulary) => {
+                self.constraint = Some(Constraint::new(vocabulary, schema)?);
+                self.state = State::Prefill;
+            }
+        }
+        Ok(Step::Prefill {
+            done: self.ctx.n_past(),
+            total: self.tokens.len(),
+        })
     }
 
     fn prefill(&mut self) -> Result<Step, EngineError> {
@@ -177,7 +218,7 @@ impl<'a> Generation<'a> {
     }
 
     fn sample(&mut self) -> Result<Step, EngineError> {
-        let id = self.sampler.sample(self.ctx.logits(), &self.tokens)?;
+        let id = self.choose()?;
         let tokenizer = self.model.tokenizer();
         if tokenizer.is_end_of_generation(id) {
             return Ok(self.end(id, String::new(), FinishReason::Stop));
@@ -190,6 +231,11 @@ impl<'a> Generation<'a> {
             self.state = State::Done(FinishReason::Stop);
             return Ok(Step::Token { id, text });
         }
+        if let Some(constraint) = &mut self.constraint
+            && constraint.push(id)?
+        {
+            return Ok(self.end(id, text, FinishReason::Stop));
+        }
         // The context must have room for this token before another can follow.
         let is_full = self.tokens.len() > self.model.n_ctx();
         if is_full || self.usage.completion_tokens >= self.max_tokens {
@@ -197,6 +243,24 @@ impl<'a> Generation<'a> {
         }
         self.state = State::Advance;
         Ok(Step::Token { id, text })
+    }
+
+    /// The next token, out of those that the reply's format allows.
+    fn choose(&mut self) -> Result<u32, EngineError> {
+        let logits = self.ctx.logits();
+        let Some(constraint) = &mut self.constraint else {
+            return Ok(self.sampler.sample(logits, &self.tokens)?);
+        };
+        let mask = constraint.mask()?;
+        let words = mask.as_slice();
+        // A model may have more logits than its tokenizer has tokens.
+        let is_allowed = |id| {
+            let word = words.get(id as usize / 32);
+            word.is_some_and(|word| word >> (id % 32) & 1 == 1)
+        };
+        Ok(self
+            .sampler
+            .sample_among(logits, &self.tokens, is_allowed)?)
     }
 
     /// Gives out what was held back, as nothing can follow it.

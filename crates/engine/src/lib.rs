@@ -1,6 +1,7 @@
 //! GGUF in, tokens out: reader, tokenizer, chat template, decoder, KV cache, sampler.
 
 mod checksum;
+mod constraint;
 mod context;
 mod decoder;
 mod error;
@@ -20,6 +21,7 @@ mod source;
 pub mod template;
 pub mod tokenizer;
 
+pub use constraint::{OutputFormat, SchemaError, schema_limits};
 pub use context::{Context, MAX_LOGITS};
 pub use decoder::{
     Activation, AttentionLayer, AttentionTemperature, KvOutOfMemory, KvType, LayerSpec, Mixer,

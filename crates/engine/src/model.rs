@@ -1,8 +1,10 @@
 //! A loaded model: decoder, tokenizer and template of one file, ready to generate.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::constraint::GrammarVocabulary;
 use crate::context::{Context, MAX_LOGITS};
 use crate::decoder::{Decoder, KvType, ModelConfig, PREFILL_CHUNK};
 use crate::error::EngineError;
@@ -24,6 +26,8 @@ pub struct Model {
     kv_type: KvType,
     /// Of the file's header and weights.
     file_checksum: u64,
+    /// Made when the first reply is held to a format.
+    grammar_vocabulary: OnceCell<GrammarVocabulary>,
 }
 
 impl Model {
@@ -46,6 +50,7 @@ impl Model {
             n_ctx,
             kv_type,
             file_checksum,
+            grammar_vocabulary: OnceCell::new(),
         }
     }
 
@@ -91,6 +96,11 @@ impl Model {
     /// Where the model computes.
     pub fn lane(&self) -> &dyn Lane {
         self.lane.as_ref()
+    }
+
+    /// The vocabulary for grammars, if it has been made.
+    pub(crate) fn grammar_vocabulary(&self) -> &OnceCell<GrammarVocabulary> {
+        &self.grammar_vocabulary
     }
 
     /// An empty context. Its memory grows with its tokens.

@@ -198,6 +198,8 @@ pub struct Sampler {
     rng: Pcg32,
     /// The logits with penalties, if there are any.
     penalized: Vec<f32>,
+    /// The tokens to choose among, if not all.
+    allowed: Vec<u32>,
     /// The likeliest tokens, most likely first.
     candidates: Vec<Candidate>,
 }
@@ -211,6 +213,7 @@ impl Sampler {
             rng: Pcg32::new(params.seed),
             params,
             penalized: Vec::new(),
+            allowed: Vec::new(),
             candidates: Vec::new(),
         })
     }
@@ -234,6 +237,35 @@ impl Sampler {
         let chosen = self.choose(&penalized);
         self.penalized = penalized;
         chosen
+    }
+
+    /// Chooses the token that follows `history` among those that are allowed, as if
+    /// there were no others.
+    ///
+    /// # Errors
+    /// As for [`Self::sample`]; there is none, too, where none is allowed.
+    pub fn sample_among(
+        &mut self,
+        logits: &[f32],
+        history: &[u32],
+        is_allowed: impl Fn(u32) -> bool,
+    ) -> Result<u32, SamplerError> {
+        check_finite(logits)?;
+        let mut kept = std::mem::take(&mut self.penalized);
+        kept.clear();
+        kept.extend_from_slice(logits);
+        self.penalize(&mut kept, history);
+        self.allowed.clear();
+        let ids = (0u32..).take(logits.len());
+        self.allowed.extend(ids.filter(|id| is_allowed(*id)));
+        // The allowed ones move together in the order of their ids.
+        for (idx, id) in self.allowed.iter().enumerate() {
+            kept[idx] = kept[*id as usize];
+        }
+        kept.truncate(self.allowed.len());
+        let chosen = self.choose(&kept);
+        self.penalized = kept;
+        chosen.map(|idx| self.allowed[idx as usize])
     }
 
     fn choose(&mut self, logits: &[f32]) -> Result<u32, SamplerError> {
@@ -262,6 +294,9 @@ impl Sampler {
     /// unlikely ones multiplied, each token once however often it occurred.
     fn penalize(&self, logits: &mut [f32], history: &[u32]) {
         let penalty = self.params.repeat_penalty;
+        if penalty == 1.0 {
+            return;
+        }
         let recent = &history[history.len().saturating_sub(self.params.repeat_last_n)..];
         let mut recent = recent.to_vec();
         recent.sort_unstable();

@@ -21,7 +21,7 @@ fn greedy(max_tokens: usize) -> GenerateOptions {
     GenerateOptions {
         sampling: SamplingParams::greedy(),
         max_tokens: Some(max_tokens),
-        stop: Vec::new(),
+        ..GenerateOptions::default()
     }
 }
 
@@ -72,7 +72,7 @@ fn the_pieces_make_the_text_of_the_tokens() {
         let options = GenerateOptions {
             sampling,
             max_tokens: Some(40),
-            stop: Vec::new(),
+            ..GenerateOptions::default()
         };
         let found = reply(&model, &[1, 2, 3], options);
         assert_eq!(found.text, text_of(&model, &found.ids));
@@ -124,7 +124,7 @@ fn every_stop_string_cuts_the_text_before_itself() {
     let whole = GenerateOptions {
         sampling,
         max_tokens: Some(40),
-        stop: Vec::new(),
+        ..GenerateOptions::default()
     };
     let text = reply(&model, &[65], whole.clone()).text;
     let starts: Vec<usize> = text.char_indices().map(|(start, _)| start).collect();
@@ -192,7 +192,7 @@ fn turns_that_reuse_the_context_equal_full_runs() {
         let options = GenerateOptions {
             sampling,
             max_tokens: Some(20),
-            stop: Vec::new(),
+            ..GenerateOptions::default()
         };
         let found = run(&model, &mut ctx, &prompt, options.clone());
         let fresh = reply(&model, &prompt, options);

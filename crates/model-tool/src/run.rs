@@ -155,6 +155,7 @@ impl Generate {
             },
             max_tokens: self.max_tokens,
             stop: self.stop.clone(),
+            ..GenerateOptions::default()
         }
     }
 

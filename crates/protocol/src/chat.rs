@@ -115,10 +115,11 @@ pub struct HandleChatParams {
     /// Ends the reply after so many tokens; -1 means no limit. Default: -1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<i64>,
-    /// Texts that end the reply; they are not part of it.
+    /// Texts that end the reply; they are not part of it. Only with `format: "text"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopStrings>,
-    /// `"text"`, `"json"` or a JSON Schema. Default: `"text"`.
+    /// `"text"`, `"json"` for an object, or a JSON Schema that the reply fits unless
+    /// `finish_reason` is `length`. Default: `"text"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(
         feature = "schema",

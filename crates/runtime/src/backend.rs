@@ -12,10 +12,13 @@ use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures::future::LocalBoxFuture;
 use futures::stream::{LocalBoxStream, Stream};
 use futures::{FutureExt, StreamExt};
-use nox_core::{Backend, BackendEvent, Completion, GenerateRequest, Phase, SamplingOptions};
+use nox_core::{
+    Backend, BackendEvent, Completion, GenerateRequest, Phase, ReplyFormat, SamplingOptions,
+};
 use nox_engine::template::{ChatMessage, TemplateError};
 use nox_engine::{
-    EngineError, GenerateOptions, Generation, Model, Prompt, PromptOptions, SamplingParams, Step,
+    EngineError, GenerateOptions, Generation, Model, OutputFormat, Prompt, PromptOptions,
+    SamplingParams, Step,
 };
 use nox_protocol::{FinishReason, Message, Role, Timings, Usage};
 
@@ -145,7 +148,8 @@ impl Reply<'_> {
     async fn generate(&mut self) -> Result<FinishReason, RuntimeError> {
         let shared = self.shared;
         let cancel = self.request.cancel.clone();
-        // A name that means nothing need not wait in line to be told so.
+        // What can't be done need not wait in line to be told so.
+        self.format().validate().map_err(EngineError::from)?;
         or_cancelled(&cancel, shared.resolve(&self.request.model)).await??;
         let mut engine = shared
             .take_engine(&cancel, |done, total| self.tell(Phase::Queued, done, total))
@@ -289,6 +293,15 @@ impl Reply<'_> {
             },
             max_tokens: limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
             stop: self.request.stop.clone(),
+            format: self.format(),
+        }
+    }
+
+    fn format(&self) -> OutputFormat {
+        match self.request.format.clone() {
+            ReplyFormat::Text => OutputFormat::Text,
+            ReplyFormat::Json => OutputFormat::Json,
+            ReplyFormat::Schema(schema) => OutputFormat::Schema(schema),
         }
     }
 

@@ -7,7 +7,7 @@ use nox_engine::quant::WeightError;
 use nox_engine::sampler::SamplerError;
 use nox_engine::template::TemplateError;
 use nox_engine::tokenizer::TokenizerError;
-use nox_engine::{EngineError, ModelError};
+use nox_engine::{EngineError, ModelError, SchemaError};
 use nox_protocol::{ErrorKind, PROTOCOL_VERSIONS, RpcError};
 use nox_store::{StoreError, ZipError};
 use serde_json::json;
@@ -568,9 +568,23 @@ fn engine_kind(error: &EngineError) -> ErrorKind {
         EngineError::ContextOverflow { .. } | EngineError::InvalidOption { .. } => {
             ErrorKind::InvalidRequest
         }
+        EngineError::Schema(error) => schema_kind(error),
         // The model's own template and tokenizer made these prompts.
         EngineError::EmptyPrompt | EngineError::UnknownToken { .. } => ErrorKind::CorruptModel,
         EngineError::Threads(_) => ErrorKind::Internal,
+    }
+}
+
+fn schema_kind(error: &SchemaError) -> ErrorKind {
+    match error {
+        SchemaError::Unsupported { .. }
+        | SchemaError::WrongType { .. }
+        | SchemaError::TooMuch { .. }
+        | SchemaError::Reference { .. }
+        | SchemaError::Refused { .. }
+        | SchemaError::TooComplex { .. } => ErrorKind::InvalidRequest,
+        // It lacks bytes that any text may need.
+        SchemaError::NoTokens => ErrorKind::UnsupportedModel,
     }
 }
 

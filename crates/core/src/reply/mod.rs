@@ -78,6 +78,8 @@ pub struct ReplyEffects {
 /// depend on how the input was cut, and a piece is never taken back.
 #[derive(Debug, Clone)]
 pub struct ReplyFilter {
+    /// Nothing is cleaned.
+    is_verbatim: bool,
     /// The last character was a carriage return.
     after_return: bool,
     tokens: Scanner<()>,
@@ -93,12 +95,21 @@ impl ReplyFilter {
     /// text like any other.
     pub fn new(strip_reasoning: bool) -> Self {
         Self {
+            is_verbatim: false,
             after_return: false,
             tokens: Scanner::for_deletion(TEMPLATE_TOKENS),
             reasoning: strip_reasoning.then(Reasoning::new),
             blocks: Blocks::new(),
             head: Head::new(),
             reply: Trimmed::default(),
+        }
+    }
+
+    /// A filter that lets everything through: for replies that a program reads.
+    pub fn verbatim() -> Self {
+        Self {
+            is_verbatim: true,
+            ..Self::new(false)
         }
     }
 
@@ -114,6 +125,12 @@ impl ReplyFilter {
 
     /// Takes in more text and gives out what has become certain.
     pub fn push(&mut self, text: &str) -> ReplyPiece {
+        if self.is_verbatim {
+            return ReplyPiece {
+                text: text.to_owned(),
+                reasoning: String::new(),
+            };
+        }
         let unified = self.unify_line_ends(text);
         let mut plain = String::new();
         self.tokens

@@ -7,7 +7,7 @@
 use nox_protocol::{Message, Role};
 use serde_json::json;
 
-use crate::backend::{Backend, GenerateRequest};
+use crate::backend::{Backend, GenerateRequest, ReplyFormat};
 use crate::cancel::CancelToken;
 use crate::instrument::{anonymize_for_instrument, defuse_block_tags};
 use crate::request::{ChatRequest, RequestError};
@@ -107,6 +107,7 @@ where
         messages: request.messages,
         sampling: request.sampling,
         stop: request.stop,
+        format: ReplyFormat::Text,
         cancel,
     })
 }

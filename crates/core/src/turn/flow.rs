@@ -203,7 +203,10 @@ where
         call: &RouterCall<'_, B>,
         request: GenerateRequest,
     ) -> Result<Spoken, RouteError<B::Error>> {
-        let mut filter = ReplyFilter::new(self.prepared.request.strip_reasoning);
+        let mut filter = match request.format.is_structured() {
+            true => ReplyFilter::verbatim(),
+            false => ReplyFilter::new(self.prepared.request.strip_reasoning),
+        };
         let before = self.given();
         let mut events = call.generate(request);
         let completion = loop {

@@ -79,11 +79,13 @@ impl PreparedTurn {
         if request.sanitize {
             conversation.redact();
         }
+        let is_structured = request.format.is_structured();
         Self {
             conversation,
             request,
             persona: context.persona,
-            instrument: context.instrument,
+            // Its answer is text for a person, whatever the format.
+            instrument: context.instrument.filter(|_| !is_structured),
             user_names: context.user_names,
             is_kept: context.is_kept,
         }
@@ -130,7 +132,12 @@ impl PreparedTurn {
             messages: conversation.messages(),
             sampling: request.sampling,
             max_tokens: request.token_limit(),
-            stop: request.stop.clone(),
+            // A structured reply ends where it is complete, and nowhere before.
+            stop: match request.format.is_structured() {
+                true => Vec::new(),
+                false => request.stop.clone(),
+            },
+            format: request.format.clone(),
             cancel,
         }
     }

@@ -5,7 +5,7 @@
 
 use nox_protocol::{Message, Role};
 
-use crate::backend::{GenerateRequest, SamplingOptions};
+use crate::backend::{GenerateRequest, ReplyFormat, SamplingOptions};
 
 /// At this grade and below, an instrument is asked if there is one.
 pub(super) const LOW_SCORE: f32 = 5.0;
@@ -42,6 +42,7 @@ pub(super) fn ask(mut request: GenerateRequest, reply: &str, reasons: bool) -> G
         MAX_TOKENS
     });
     request.stop.clear();
+    request.format = ReplyFormat::Text;
     request
 }
 

@@ -9,3 +9,4 @@ mod replies;
 mod scores;
 mod scripted;
 mod splits;
+mod structured;
