@@ -21,12 +21,15 @@ pub mod settings_limits {
     pub const MAX_SYSTEM_PROMPT_BYTES: usize = 64 << 10;
     /// Turns of history; no request holds more messages.
     pub const MAX_HISTORY_TURNS: u64 = 10_000;
+    /// Room for snapshots; no device has more to spare.
+    pub const MAX_WARM_START_MIB: u64 = 65_536;
     /// Characters of an unknown name that an error repeats.
     pub const MAX_ECHOED_CHARS: usize = 64;
 }
 
 use settings_limits::{
     MAX_ECHOED_CHARS, MAX_HISTORY_TURNS, MAX_NAME_BYTES, MAX_SYSTEM_PROMPT_BYTES,
+    MAX_WARM_START_MIB,
 };
 
 /// Why a setting is refused. The texts are for a person.
@@ -78,10 +81,11 @@ enum Kind {
     Number,
     Integer,
     Turns,
+    Mebibytes,
     Switch,
 }
 
-const FIELDS: [(&str, Kind); 10] = [
+const FIELDS: [(&str, Kind); 11] = [
     ("model", Kind::Name),
     ("system_prompt", Kind::Prompt),
     ("temperature", Kind::Number),
@@ -92,6 +96,7 @@ const FIELDS: [(&str, Kind); 10] = [
     ("instrument", Kind::Name),
     ("history_turns", Kind::Turns),
     ("keep_chats", Kind::Switch),
+    ("warm_start_mib", Kind::Mebibytes),
 ];
 
 impl Settings {
@@ -154,6 +159,7 @@ impl Settings {
             instrument: self.text("instrument"),
             history_turns: self.fields.get("history_turns").and_then(Value::as_u64),
             keep_chats: self.switch("keep_chats"),
+            warm_start_mib: self.warm_start_mib(),
         }
     }
 
@@ -191,6 +197,11 @@ impl Settings {
         self.switch("keep_chats").unwrap_or(true)
     }
 
+    /// Room for snapshots of what was computed, where the user has said.
+    pub fn warm_start_mib(&self) -> Option<u64> {
+        self.fields.get("warm_start_mib")?.as_u64()
+    }
+
     fn text(&self, name: &str) -> Option<String> {
         self.fields.get(name)?.as_str().map(str::to_owned)
     }
@@ -225,20 +236,40 @@ fn check(field: &'static str, kind: Kind, value: &Value) -> Result<(), SettingsE
         (Kind::Name, _) => wrong("a string"),
         (Kind::Prompt, Value::String(prompt)) => check_prompt(field, prompt),
         (Kind::Prompt, _) => wrong("a string"),
-        (Kind::Turns, value) => match value.as_u64() {
-            Some(0..=MAX_HISTORY_TURNS) => Ok(()),
-            _ if value.is_number() => Err(RequestError::OutOfRange {
-                field,
-                range: "a whole number between 0 and 10000",
-                found: value.to_string(),
-            }
-            .into()),
-            _ => wrong("an integer"),
-        },
+        (Kind::Turns, value) => {
+            let range = "a whole number between 0 and 10000";
+            check_count(field, value, MAX_HISTORY_TURNS, range)
+        }
+        (Kind::Mebibytes, value) => {
+            let range = "a whole number between 0 and 65536";
+            check_count(field, value, MAX_WARM_START_MIB, range)
+        }
         (Kind::Number, value) if !value.is_number() => wrong("a number"),
         (Kind::Integer, value) if !value.is_i64() => wrong("an integer"),
         (Kind::Switch, value) if !value.is_boolean() => wrong("true or false"),
         (Kind::Number | Kind::Integer | Kind::Switch, value) => as_in_a_request(field, value),
+    }
+}
+
+fn check_count(
+    field: &'static str,
+    value: &Value,
+    max: u64,
+    range: &'static str,
+) -> Result<(), SettingsError> {
+    match value.as_u64() {
+        Some(found) if found <= max => Ok(()),
+        _ if value.is_number() => Err(RequestError::OutOfRange {
+            field,
+            range,
+            found: value.to_string(),
+        }
+        .into()),
+        _ => Err(RequestError::WrongType {
+            field,
+            expected: "an integer",
+        }
+        .into()),
     }
 }
 

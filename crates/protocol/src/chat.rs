@@ -357,8 +357,12 @@ pub struct Lane {
 pub struct Usage {
     /// Tokens of the prompt, the cached ones included.
     pub prompt_tokens: u64,
-    /// Tokens of the prompt that were still in the KV cache.
+    /// Tokens of the prompt that need not be computed: they were still in the KV
+    /// cache, or came from storage.
     pub cached_tokens: u64,
+    /// Those of them that came from storage.
+    #[serde(default)]
+    pub restored_tokens: u64,
     /// Tokens of the reply.
     pub completion_tokens: u64,
 }

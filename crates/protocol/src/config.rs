@@ -41,6 +41,11 @@ pub struct Settings {
     /// Whether chats are kept where a call does not say. Default: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_chats: Option<bool>,
+    /// Room in storage for what was computed for chats that are kept, so that after a
+    /// reload they go on at once; in MiB. 0 keeps nothing and removes what there is.
+    /// Default: what the host gives, 256 in a browser.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_start_mib: Option<u64>,
 }
 
 /// Params of `config.set`. What is left out stays as it is.

@@ -233,6 +233,9 @@ pub struct StorageEstimateResult {
     pub models_bytes: u64,
     /// Bytes of the database of chats; `null` while it is not open.
     pub chats_bytes: Option<u64>,
+    /// Bytes of what was computed and kept for warm starts.
+    #[serde(default)]
+    pub snapshots_bytes: u64,
     /// Whether the platform promised not to evict them.
     pub persisted: Option<bool>,
 }

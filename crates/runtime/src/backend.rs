@@ -15,12 +15,14 @@ use futures::{FutureExt, StreamExt};
 use nox_core::{
     Backend, BackendEvent, Completion, GenerateRequest, Phase, ReplyFormat, SamplingOptions,
 };
+use nox_engine::snapshot::Restored;
 use nox_engine::template::{ChatMessage, TemplateError};
 use nox_engine::{
     EngineError, GenerateOptions, Generation, Model, OutputFormat, Prompt, PromptOptions,
     SamplingParams, Step,
 };
 use nox_protocol::{FinishReason, Message, Role, Timings, Usage};
+use nox_store::SessionId;
 
 use crate::error::RuntimeError;
 use crate::loader::{Engine, LoadSpec, Loaded, or_cancelled};
@@ -36,11 +38,13 @@ const REPEAT_LAST_N: usize = 64;
 /// Answers with a model on this device.
 pub(crate) struct LocalBackend {
     shared: Rc<Shared>,
+    /// The chat that its replies are kept in, if they are.
+    chat: Option<SessionId>,
 }
 
 impl LocalBackend {
-    pub(crate) fn new(shared: Rc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) fn new(shared: Rc<Shared>, chat: Option<SessionId>) -> Self {
+        Self { shared, chat }
     }
 }
 
@@ -62,11 +66,13 @@ impl Backend for LocalBackend {
         let (events, received) = mpsc::unbounded();
         let reply = Reply {
             shared: &self.shared,
+            chat: self.chat.as_ref(),
             arrived_ms: self.shared.platform.now_ms(),
             model: request.model.clone(),
             request,
             events,
             usage: Usage::default(),
+            restored: Restored::default(),
             timings: Timings::default(),
         };
         WorkStream {
@@ -119,12 +125,15 @@ impl Stream for WorkStream<'_> {
 /// A reply in the making.
 struct Reply<'a> {
     shared: &'a Shared,
+    chat: Option<&'a SessionId>,
     arrived_ms: f64,
     request: GenerateRequest,
     events: UnboundedSender<BackendEvent>,
     /// The model's name: the one asked for, then the one that it stands for.
     model: String,
     usage: Usage,
+    /// What came from storage of it.
+    restored: Restored,
     timings: Timings,
 }
 
@@ -171,17 +180,29 @@ impl Reply<'_> {
 
     /// From the messages to the last token.
     async fn decode(&mut self, engine: &mut Engine) -> Result<FinishReason, RuntimeError> {
-        let Some(Loaded { model, context, .. }) = &mut engine.loaded else {
+        let Some(loaded) = &mut engine.loaded else {
             unreachable!("a model was loaded just before");
         };
         let started_ms = self.shared.platform.now_ms();
-        let prompt = self.prompt(model)?;
+        let prompt = self.prompt(&loaded.model)?;
         let options = self.options();
+        // From here on the context holds what belongs to this call.
+        loaded.chat = self.chat.cloned();
+        let cancel = self.request.cancel.clone();
+        let brought_back = self.shared.bring_back(loaded, &prompt.tokens, &cancel);
+        self.restored = brought_back.await?;
+        let Loaded {
+            id, model, context, ..
+        } = loaded;
         let mut generation = model.generate(context, prompt.tokens, options)?;
         let outcome = self.take_steps(&mut generation, started_ms).await;
         self.count(&generation);
         drop(generation);
         self.shared.note_n_past(context.n_past());
+        if matches!(outcome, Err(RuntimeError::Engine(_))) && self.restored.n_restored > 0 {
+            // Numbers that came from storage may be what was wrong with it.
+            self.shared.warm.remove_model(id).await;
+        }
         outcome
     }
 
@@ -244,7 +265,9 @@ impl Reply<'_> {
         let usage = generation.usage();
         self.usage = Usage {
             prompt_tokens: usage.prompt_tokens as u64,
-            cached_tokens: usage.cached_tokens as u64,
+            // Some were computed to check the others.
+            cached_tokens: usage.cached_tokens.saturating_sub(self.restored.n_computed) as u64,
+            restored_tokens: self.restored.n_restored as u64,
             completion_tokens: usage.completion_tokens as u64,
         };
     }

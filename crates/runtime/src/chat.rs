@@ -270,7 +270,8 @@ impl Shared {
         mut kept: Option<KeptTurn>,
         teller: &mut Teller<'_>,
     ) -> Result<HandleChatResult, RuntimeError> {
-        let router = self.router(&stored.runtime);
+        let chat = kept.as_ref().and_then(KeptTurn::chat).cloned();
+        let router = self.router(&stored.runtime, chat.as_ref());
         // The turn may wait for the engine, and another tab may take the chats over.
         let may_ask = |alias: &str| self.chats.stored().settings.instrument() == Some(alias);
         let client = ChatClient::new(&router).with_permission(&may_ask);
@@ -288,10 +289,14 @@ impl Shared {
                 }
                 Ok(TurnEvent::Done(outcome)) => {
                     teller.flush();
-                    return match kept {
-                        Some(kept) => kept.finish(*outcome),
-                        None => Ok(outcome.result),
+                    let Some(kept) = kept else {
+                        return Ok(outcome.result);
                     };
+                    let result = kept.finish(*outcome)?;
+                    if let Some(chat) = chat.filter(|_| result.meta.session.is_some()) {
+                        self.keep_warm(&chat);
+                    }
+                    return Ok(result);
                 }
                 Err(failure) => {
                     teller.flush();

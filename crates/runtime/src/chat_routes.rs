@@ -10,6 +10,7 @@ use nox_core::{
     RuntimeConfig, UnknownModel,
 };
 use nox_protocol::{ErrorKind, RouteFallback};
+use nox_store::SessionId;
 
 use crate::backend::LocalBackend;
 use crate::error::RuntimeError;
@@ -128,7 +129,13 @@ impl Backend for AnyBackend {
 impl Shared {
     /// The backends that this configuration names. A model that it does not name is
     /// asked of the engine, which knows what is installed.
-    pub(crate) fn router(self: &Rc<Self>, config: &RuntimeConfig) -> Router<AnyBackend> {
+    ///
+    /// `chat` is where the turn is kept, if it is.
+    pub(crate) fn router(
+        self: &Rc<Self>,
+        config: &RuntimeConfig,
+        chat: Option<&SessionId>,
+    ) -> Router<AnyBackend> {
         let given = &self.options.backends;
         let backends: Vec<(String, AnyBackend)> = config
             .backends()
@@ -137,7 +144,7 @@ impl Shared {
                 let backend = match given {
                     Some((_, backend)) => AnyBackend::Host(Rc::clone(backend)),
                     None if backend.kind == BackendKind::Local => {
-                        AnyBackend::Local(LocalBackend::new(Rc::clone(self)))
+                        AnyBackend::Local(LocalBackend::new(Rc::clone(self), chat.cloned()))
                     }
                     None => return None,
                 };

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use nox_core::{CancelToken, PreparedTurn, ReplyPiece, TurnOutcome};
 use nox_protocol::{FinishReason, HandleChatResult, SessionMeta};
 use nox_store::{
-    Begun, FinishedTurn, NewMessage, NewTurn, Role, SessionInfo, Store, StoreError, Target,
-    TitleKind, TurnHandle, TurnTelemetry,
+    Begun, FinishedTurn, NewMessage, NewTurn, Role, SessionId, SessionInfo, Store, StoreError,
+    Target, TitleKind, TurnHandle, TurnTelemetry,
 };
 use serde_json::{Value, json};
 
@@ -84,6 +84,11 @@ impl KeptTurn {
             // This process waits for its own calls: it is one that could not be ended.
             Begun::InFlight { .. } => Err(StoreError::Busy.into()),
         }
+    }
+
+    /// The chat that the turn belongs to, while it goes on.
+    pub(crate) fn chat(&self) -> Option<&SessionId> {
+        self.handle.as_ref().map(TurnHandle::session)
     }
 
     /// Takes in more of the reply, and saves it now and then. A save that fails costs

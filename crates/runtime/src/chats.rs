@@ -114,6 +114,11 @@ impl Chats {
             .await;
     }
 
+    /// Where chats are kept now.
+    pub(crate) fn kind(&self) -> StorageKind {
+        self.kind.get()
+    }
+
     fn usable(&self) -> Result<(), ChatsError> {
         match &*self.state.borrow() {
             State::Open {
@@ -405,7 +410,7 @@ impl Host for PlatformHost {
 impl Shared {
     /// Opens the database, hands it over when it is wanted, and opens it again when
     /// it is free. Ends only when there is no more to be done about it.
-    pub(crate) async fn keep_chats(&self) {
+    pub(crate) async fn keep_chats(self: &Rc<Self>) {
         let chats = &self.chats;
         let mut takes_over = false;
         loop {
@@ -413,6 +418,10 @@ impl Shared {
             let is_in_memory = matches!(opened, Opened::Memory(..));
             chats.settle(opened, self.platform.unix_ms());
             self.tell_chats();
+            if chats.usable().is_ok() {
+                // Whatever deleted a chat may have ended before its snapshots were gone.
+                self.tidy_warm();
+            }
             if is_in_memory {
                 return;
             }

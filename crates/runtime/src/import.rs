@@ -153,9 +153,13 @@ impl Shared {
         };
         match outcome {
             Ok((facts, _engine)) => {
+                let is_replaced = self.catalogue.find(job.id).is_some();
                 writer.publish().await?;
                 // The file is there whatever happens now, so nothing may fail any more.
                 self.catalogue.record(job.id, &facts.0);
+                if is_replaced {
+                    self.warm.remove_model(job.id).await;
+                }
                 Ok(facts)
             }
             Err(error) => {

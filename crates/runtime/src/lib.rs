@@ -2,8 +2,8 @@
 //! table answers them, and chats, models and storage are put together here.
 //!
 //! It knows no platform. Storage, time, the network and the event loop come in
-//! through [`Platform`], [`ModelStore`] and [`ChatDatabase`]; how frames travel is the
-//! doors' matter.
+//! through [`Platform`], [`ModelStore`], [`SnapshotStore`] and [`ChatDatabase`]; how
+//! frames travel is the doors' matter.
 //! It is single-threaded: everything runs on the event loop that
 //! [`Platform::spawn`] stands for, and long work gives way to it between steps.
 
@@ -32,6 +32,7 @@ mod runtime;
 mod status;
 pub mod store;
 mod stored;
+mod warm;
 
 pub use builtin::BuiltinModel;
 pub use chat_routes::{BackendFailure, HostBackend, RouteFailure};
@@ -39,7 +40,8 @@ pub use connection::{Attachment, Connection, Outgoing, OutgoingFile};
 pub use error::{ChatsError, ExchangeError, FrameError, ImportError, ParamError, RuntimeError};
 pub use model_id::{InvalidModelId, ModelId};
 pub use platform::{
-    ByteStream, ChatDatabase, ModelStore, ModelWriter, OpenError, Platform, StorageError,
-    StoreUsage, StoredModel, StreamError,
+    ByteStream, ChatDatabase, ModelStore, ModelWriter, OpenError, Platform, SnapshotStore,
+    StorageError, StoreUsage, StoredModel, StoredSnapshot, StreamError,
 };
-pub use runtime::{Runtime, RuntimeOptions};
+pub use runtime::{DEFAULT_SNAPSHOT_BUDGET_BYTES, Runtime, RuntimeOptions};
+pub use warm::SnapshotName;

@@ -8,6 +8,7 @@ use futures::future::{Either, select};
 use nox_core::CancelToken;
 use nox_engine::{Context, KvType, LoadOptions, LoadStep, Model, ModelLoader};
 use nox_protocol::{LoadedModel, MemoryEstimate};
+use nox_store::SessionId;
 
 use crate::error::RuntimeError;
 use crate::model_id::ModelId;
@@ -30,6 +31,8 @@ pub(crate) struct Loaded {
     pub(crate) model: Box<Model>,
     /// What the KV cache holds; a later prompt keeps the prefix that they share.
     pub(crate) context: Context,
+    /// The chat that the context's last turn is kept in, if it is kept.
+    pub(crate) chat: Option<SessionId>,
 }
 
 /// What is to be loaded.
@@ -141,6 +144,7 @@ impl Shared {
             id: spec.id.clone(),
             context: model.new_context(),
             model,
+            chat: None,
         });
         Ok(self.platform.now_ms() - started_ms)
     }

@@ -151,6 +151,7 @@ impl Shared {
         }
         self.store.remove(&id).await?;
         self.catalogue.forget(&id);
+        self.warm.remove_model(&id).await;
         Ok(ModelsRemoveResult {
             removed: id.to_string(),
             freed_bytes,

@@ -1,6 +1,7 @@
 //! What the runtime asks of the world. A platform implements [`Platform`],
-//! [`ModelStore`] and [`ChatDatabase`]; `conformance` holds the tests that every
-//! model store must pass.
+//! [`ModelStore`] and [`ChatDatabase`], and [`SnapshotStore`] where what was computed
+//! may be kept; `conformance` holds the tests that every model store and every
+//! snapshot store must pass.
 
 use futures::future::LocalBoxFuture;
 use nox_core::Clock;
@@ -9,6 +10,7 @@ use nox_protocol::StorageKind;
 use nox_store::{Host, Store, StoreError};
 
 use crate::model_id::ModelId;
+use crate::warm::SnapshotName;
 
 /// Time, tasks, randomness and the network.
 pub trait Platform: Clock {
@@ -178,6 +180,53 @@ pub trait ModelWriter {
 
     /// Removes all trace of it.
     fn discard(self: Box<Self>) -> LocalBoxFuture<'static, ()>;
+}
+
+/// A stored snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSnapshot {
+    /// Its name.
+    pub name: SnapshotName,
+    /// Its size.
+    pub size_bytes: u64,
+    /// When it was written. Only the order counts.
+    pub modified_ms: u64,
+}
+
+/// Where blocks of what the engine computed lie. They can be computed again, so
+/// nothing depends on them: a store may lose any of them at any time.
+///
+/// Promised: after [`write`](Self::write) the whole block is there; a process that
+/// ends meanwhile leaves nothing under its name, or bytes of another size or with a
+/// wrong checksum. Several runtimes may share the place behind a store. What a name
+/// stands for never changes, so it does not matter which of them wrote it.
+pub trait SnapshotStore {
+    /// The kind of storage.
+    fn kind(&self) -> StorageKind;
+
+    /// What is there, in any order.
+    fn list(&self) -> LocalBoxFuture<'_, Result<Vec<StoredSnapshot>, StorageError>>;
+
+    /// All bytes of a block, if there is one of this name and size.
+    fn read<'a>(
+        &'a self,
+        name: &'a SnapshotName,
+        size_bytes: usize,
+    ) -> LocalBoxFuture<'a, Result<Option<Vec<u8>>, StorageError>>;
+
+    /// Keeps a block. On an error nothing is left of it.
+    ///
+    /// # Errors
+    /// [`StorageError::Full`] when there is no room.
+    fn write<'a>(
+        &'a self,
+        name: &'a SnapshotName,
+        bytes: &'a [u8],
+    ) -> LocalBoxFuture<'a, Result<(), StorageError>>;
+
+    /// Removes a block; one that is not there is no error.
+    fn remove<'a>(&'a self, name: &'a SnapshotName)
+    -> LocalBoxFuture<'a, Result<(), StorageError>>;
 }
 
 /// Where the database of chats lies on this platform. What to do when it can't be

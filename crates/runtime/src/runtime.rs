@@ -24,8 +24,13 @@ use crate::loader::Engine;
 use crate::methods;
 use crate::model_id::ModelId;
 use crate::params::Params;
-use crate::platform::{ChatDatabase, ModelStore, Platform};
+use crate::platform::{ChatDatabase, ModelStore, Platform, SnapshotStore};
 use crate::queue::Queue;
+use crate::warm::Warm;
+
+/// What snapshots may take where the user has not said: a dozen long chats with a model
+/// of a billion parameters.
+pub const DEFAULT_SNAPSHOT_BUDGET_BYTES: u64 = 256 << 20;
 
 /// What a runtime is told when it starts.
 pub struct RuntimeOptions {
@@ -39,6 +44,10 @@ pub struct RuntimeOptions {
     pub builtin: Option<BuiltinModel>,
     /// What one model may take of the memory.
     pub memory_limit_bytes: u64,
+    /// Where snapshots of what was computed lie, if they are kept.
+    pub snapshots: Option<Rc<dyn SnapshotStore>>,
+    /// What they may take where the user has not said.
+    pub snapshot_budget_bytes: u64,
     /// What the host's environment says about the persona; nothing in a browser.
     pub persona_environment: PersonaEnvironment,
     /// Backends beside the engine, by the names that `runtime.json` has for them.
@@ -66,6 +75,7 @@ pub(crate) struct Shared {
     pub(crate) loaded: RefCell<Option<LoadedModel>>,
     pub(crate) catalogue: Catalogue,
     pub(crate) builtin: BuiltinState,
+    pub(crate) warm: Warm,
     /// Ids that an import is writing.
     pub(crate) importing: RefCell<HashSet<ModelId>>,
     pub(crate) replies: ReplyCache,
@@ -91,6 +101,7 @@ impl Runtime {
             loaded: RefCell::default(),
             catalogue: Catalogue::default(),
             builtin: BuiltinState::default(),
+            warm: Warm::new(options.snapshots.clone()),
             importing: RefCell::default(),
             replies: ReplyCache::default(),
             session_order: Rc::default(),

@@ -212,7 +212,7 @@ fn marker(id: &ModelId) -> String {
 }
 
 /// Sizes are whole numbers below 2^53.
-fn to_bytes(size: f64) -> u64 {
+pub(crate) fn to_bytes(size: f64) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -289,7 +289,7 @@ impl ModelStore for OpfsStore {
 
 /// What a handle is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
+pub(crate) enum Access {
     /// Others may read, too.
     Read,
     /// Nobody else may have the file open.
@@ -297,13 +297,13 @@ enum Access {
 }
 
 /// An open file. Dropping it releases the file.
-struct Handle {
+pub(crate) struct Handle {
     handle: FileSystemSyncAccessHandle,
     size_bytes: u64,
 }
 
 impl Handle {
-    async fn open(file: &FileSystemFileHandle, access: Access) -> Result<Self, JsValue> {
+    pub(crate) async fn open(file: &FileSystemFileHandle, access: Access) -> Result<Self, JsValue> {
         let options = Object::new();
         if access == Access::Read {
             // Browsers that don't know the mode ignore it.
@@ -322,14 +322,14 @@ impl Handle {
         Ok(opened)
     }
 
-    fn truncate(&mut self) -> Result<(), JsValue> {
+    pub(crate) fn truncate(&mut self) -> Result<(), JsValue> {
         self.handle.truncate_with_u32(0)?;
         self.size_bytes = 0;
         Ok(())
     }
 
     /// Appends as much as there is room for, and says how much that was.
-    fn append(&mut self, bytes: &[u8]) -> Result<usize, JsValue> {
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<usize, JsValue> {
         let options = FileSystemReadWriteOptions::new();
         options.set_at_f64(offset(self.size_bytes));
         let n_written = self

@@ -7,7 +7,10 @@ use nox_engine::CpuLane;
 use nox_engine::quant::lane_check;
 use nox_protocol::BuildInfo;
 use nox_runtime::store::{MemoryChats, MemoryStore};
-use nox_runtime::{BuiltinModel, ChatDatabase, ModelId, ModelStore, Runtime, RuntimeOptions};
+use nox_runtime::{
+    BuiltinModel, ChatDatabase, DEFAULT_SNAPSHOT_BUDGET_BYTES, ModelId, ModelStore, Runtime,
+    RuntimeOptions, SnapshotStore,
+};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -15,6 +18,7 @@ use crate::chats::OpfsChats;
 use crate::opfs::OpfsStore;
 use crate::options::{BuildOptions, StartOptions};
 use crate::platform::WebPlatform;
+use crate::snapshots::OpfsSnapshots;
 use crate::threads::start_pool;
 use crate::{death, door, gloo_door};
 
@@ -55,6 +59,8 @@ pub async fn start(options: JsValue) -> Result<(), JsValue> {
         lane_why,
         builtin: Some(builtin),
         memory_limit_bytes,
+        snapshots: open_snapshots().await,
+        snapshot_budget_bytes: DEFAULT_SNAPSHOT_BUDGET_BYTES,
         persona_environment: PersonaEnvironment::default(),
         // A worker asks nobody but the engine.
         backends: Vec::new(),
@@ -73,7 +79,8 @@ pub fn pool_worker_main(ticket: usize) {
     nox_engine::pool::worker_main(ticket);
 }
 
-/// Puts OPFS through the tests that every model store must pass. It must be empty.
+/// Puts OPFS through the tests that every model store and every snapshot store must
+/// pass. It must be empty.
 #[cfg(feature = "conformance")]
 #[wasm_bindgen]
 pub async fn check_storage() -> Result<(), JsValue> {
@@ -82,6 +89,10 @@ pub async fn check_storage() -> Result<(), JsValue> {
         .await
         .map_err(|reason| js_sys::Error::new(&reason))?;
     nox_runtime::store::conformance::check(&store).await;
+    let snapshots = OpfsSnapshots::open()
+        .await
+        .map_err(|reason| js_sys::Error::new(&reason))?;
+    nox_runtime::store::conformance::check_snapshots(&snapshots).await;
     Ok(())
 }
 
@@ -106,6 +117,12 @@ async fn open_store() -> Rc<dyn ModelStore> {
             Rc::new(MemoryStore::new().with_warning(warning))
         }
     }
+}
+
+/// OPFS, or nowhere: without files, nothing outlives the worker that would be of use.
+async fn open_snapshots() -> Option<Rc<dyn SnapshotStore>> {
+    let store = OpfsSnapshots::open().await.ok()?;
+    Some(Rc::new(store))
 }
 
 /// OPFS, or memory where tabs can't agree on who has it. Whether there is an OPFS

@@ -55,6 +55,7 @@ impl Facts {
         let (sum, new) = (&mut self.usage, completion.usage);
         sum.prompt_tokens += new.prompt_tokens;
         sum.cached_tokens += new.cached_tokens;
+        sum.restored_tokens += new.restored_tokens;
         sum.completion_tokens += new.completion_tokens;
         self.n_calls += 1;
         if self.n_calls == 1 {

@@ -75,6 +75,7 @@ impl Scripted {
             usage: Usage {
                 prompt_tokens: 10,
                 cached_tokens: 4,
+                restored_tokens: 0,
                 completion_tokens: 2,
             },
             timings: Timings {

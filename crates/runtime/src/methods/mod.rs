@@ -36,6 +36,21 @@ impl Shared {
         params: &Params<'_>,
         attachment: Option<Attachment>,
     ) -> Result<Reply, RuntimeError> {
+        let answer = self.answer_stored_alone(call, method, params, attachment);
+        let answer = answer.await;
+        if changes_chats(method) {
+            self.tidy_warm();
+        }
+        answer
+    }
+
+    async fn answer_stored_alone(
+        self: &Rc<Self>,
+        call: &Call,
+        method: &str,
+        params: &Params<'_>,
+        attachment: Option<Attachment>,
+    ) -> Result<Reply, RuntimeError> {
         let ready = or_cancelled(&call.cancel, self.chats.ready());
         match method {
             // Some commands need no database, so each one waits by itself.
@@ -58,6 +73,19 @@ impl Shared {
             }
         }
     }
+}
+
+/// Whether a method may take chats away, or the room for what is kept of them.
+fn changes_chats(method: &str) -> bool {
+    matches!(
+        method,
+        method::COMMAND
+            | method::CONFIG_SET
+            | method::SESSIONS_ARCHIVE
+            | method::SESSIONS_DELETE
+            | method::SESSIONS_IMPORT
+            | method::SESSIONS_MERGE
+    )
 }
 
 fn at_once(method: &str) -> Option<AtOnce> {

@@ -1,7 +1,8 @@
-//! What [`ModelStore`] promises, as tests for any implementation.
+//! What [`ModelStore`] and [`SnapshotStore`] promise, as tests for any implementation.
 
 use crate::model_id::ModelId;
-use crate::platform::{ModelStore, ModelWriter, StorageError};
+use crate::platform::{ModelStore, ModelWriter, SnapshotStore, StorageError};
+use crate::warm::SnapshotName;
 
 /// Checks an empty store.
 ///
@@ -133,4 +134,57 @@ async fn removing_removes(store: &dyn ModelStore) {
         );
     }
     assert_eq!(ids(store).await, [""; 0]);
+}
+
+/// A name for tests; different numbers give different ones.
+///
+/// # Panics
+/// Never.
+pub fn snapshot_name(number: u8) -> SnapshotName {
+    let chat = "0190aaaa-0000-7000-8000-0123456789ab";
+    let text = format!("m+{chat}+{:032x}+{number:032x}+64", 0);
+    SnapshotName::parse(&text).expect("a valid name")
+}
+
+/// Checks an empty snapshot store.
+///
+/// # Panics
+/// It breaks a promise; the message says which.
+pub async fn check_snapshots(store: &dyn SnapshotStore) {
+    let listed = store.list().await.expect("listing works");
+    assert_eq!(listed, [], "the store must be empty to begin with");
+    let [first, second, third] = [1, 2, 3].map(snapshot_name);
+    let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(100_000).collect();
+    let written = [(&first, &bytes[..]), (&second, b"short"), (&third, b"")];
+    for (name, bytes) in written {
+        store.write(name, bytes).await.expect("there is room");
+    }
+    for (name, bytes) in written {
+        let read = store.read(name, bytes.len()).await;
+        assert_eq!(
+            read.expect("reading works").as_deref(),
+            Some(bytes),
+            "what was written comes back"
+        );
+        let longer = store.read(name, bytes.len() + 1).await;
+        assert_eq!(longer, Ok(None), "another size is another block");
+    }
+    let mut listed = store.list().await.expect("listing works");
+    listed.sort_by(|a, b| a.name.cmp(&b.name));
+    let sizes: Vec<_> = listed.iter().map(|stored| stored.size_bytes).collect();
+    assert_eq!(sizes, [100_000, 5, 0]);
+    assert!(listed[0].modified_ms <= listed[2].modified_ms);
+    store
+        .write(&second, b"short")
+        .await
+        .expect("the same again");
+    store.remove(&first).await.expect("removing works");
+    store.remove(&first).await.expect("gone is no error");
+    assert_eq!(store.read(&first, 100_000).await, Ok(None), "gone is gone");
+    let again = store.read(&second, 5).await.expect("reading works");
+    assert_eq!(again.as_deref(), Some(&b"short"[..]));
+    for name in [&second, &third] {
+        store.remove(name).await.expect("removing works");
+    }
+    assert_eq!(store.list().await, Ok(vec![]), "all are gone");
 }

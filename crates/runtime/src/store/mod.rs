@@ -1,4 +1,5 @@
-//! Stores that need no browser, and the tests that every model store must pass.
+//! Stores that need no browser, and the tests that every model store and every
+//! snapshot store must pass.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod chats_file;
@@ -8,6 +9,9 @@ pub mod conformance;
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
 mod memory;
+#[cfg(not(target_arch = "wasm32"))]
+mod snapshots_files;
+mod snapshots_memory;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use chats_file::FileChats;
@@ -15,3 +19,6 @@ pub use chats_memory::MemoryChats;
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::FileStore;
 pub use memory::MemoryStore;
+#[cfg(not(target_arch = "wasm32"))]
+pub use snapshots_files::FileSnapshots;
+pub use snapshots_memory::MemorySnapshots;

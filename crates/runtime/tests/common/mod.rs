@@ -32,8 +32,9 @@ use nox_protocol::{
 };
 use nox_runtime::store::{FileChats, MemoryChats, MemoryStore};
 use nox_runtime::{
-    Attachment, BuiltinModel, ByteStream, ChatDatabase, Connection, HostBackend, ModelId,
-    ModelStore, Platform, Runtime, RuntimeOptions, StreamError,
+    Attachment, BuiltinModel, ByteStream, ChatDatabase, Connection, DEFAULT_SNAPSHOT_BUDGET_BYTES,
+    HostBackend, ModelId, ModelStore, Platform, Runtime, RuntimeOptions, SnapshotStore,
+    StreamError,
 };
 use serde_json::{Value, json};
 
@@ -177,6 +178,9 @@ pub type MakeChats = Box<dyn FnOnce(&Rc<TestPlatform>) -> Rc<dyn ChatDatabase>>;
 pub struct Setup {
     pub store: Rc<dyn ModelStore>,
     pub memory_limit_bytes: u64,
+    /// Where snapshots lie.
+    pub snapshots: Option<Rc<dyn SnapshotStore>>,
+    pub snapshot_budget_bytes: u64,
     /// The file at the built-in model's address.
     pub builtin: Option<Vec<u8>>,
     pub builtin_sha256: Option<String>,
@@ -192,6 +196,8 @@ impl Default for Setup {
         Self {
             store: Rc::new(MemoryStore::new()),
             memory_limit_bytes: 1 << 30,
+            snapshots: None,
+            snapshot_budget_bytes: DEFAULT_SNAPSHOT_BUDGET_BYTES,
             builtin: Some(TinyModel::default().bytes()),
             builtin_sha256: None,
             chats: Box::new(|_| Rc::new(MemoryChats::new())),
@@ -216,6 +222,11 @@ impl Folder {
     /// Where its database of chats lies.
     pub fn chats(&self) -> PathBuf {
         self.0.join("chats.sqlite")
+    }
+
+    /// Where its snapshots lie.
+    pub fn snapshots(&self) -> PathBuf {
+        self.0.join("snapshots")
     }
 }
 
@@ -278,6 +289,8 @@ impl Host {
                 sha256: setup.builtin_sha256,
             }),
             memory_limit_bytes: setup.memory_limit_bytes,
+            snapshots: setup.snapshots,
+            snapshot_budget_bytes: setup.snapshot_budget_bytes,
             persona_environment: setup.persona_environment,
             backends: setup.backends,
         };

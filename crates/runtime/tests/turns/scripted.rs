@@ -72,6 +72,7 @@ impl Play {
             usage: Usage {
                 prompt_tokens: n_prompt,
                 cached_tokens: 3,
+                restored_tokens: 0,
                 completion_tokens: self.n_said,
             },
             timings: Timings {

@@ -1,0 +1,569 @@
+//! Warm starts: what is brought back changes no reply, what can't be used does no
+//! harm, and what belongs to a chat goes with it.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+mod common;
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use common::gguf::TinyModel;
+use common::{Folder, Host, Setup, in_file};
+use futures::FutureExt;
+use futures::future::{LocalBoxFuture, ready};
+use nox_protocol::{FinishReason, HandleChatResult, StorageKind};
+use nox_runtime::store::{FileSnapshots, MemorySnapshots};
+use nox_runtime::{SnapshotName, SnapshotStore, StorageError, StoredSnapshot};
+use serde_json::{Value, json};
+
+const SYSTEM: &str = "You are a clerk of few words. Answer politely, never guess, and \
+    say so when you do not know something. The office is open from nine to five.";
+
+/// A runtime with its chats and its snapshots in a folder.
+fn host_in(folder: &Folder) -> Host {
+    let store = FileSnapshots::open(folder.snapshots()).unwrap();
+    host_with(folder, Rc::new(store))
+}
+
+fn host_with(folder: &Folder, snapshots: Rc<dyn SnapshotStore>) -> Host {
+    Host::greeted(Setup {
+        snapshots: Some(snapshots),
+        ..in_file(&folder.chats())
+    })
+}
+
+/// A runtime that keeps nothing warm.
+fn cold_host() -> (Host, Folder) {
+    let folder = Folder::new();
+    (Host::greeted(in_file(&folder.chats())), folder)
+}
+
+fn ask(host: &Host, text: &str, session: &Value) -> HandleChatResult {
+    let mut params = json!({
+        "messages": [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": text},
+        ],
+        "temperature": 0,
+        "max_tokens": 40,
+    });
+    if *session != json!("new") {
+        params["session"] = session.clone();
+    }
+    let result = host.chat(&params).unwrap();
+    settle(host);
+    result
+}
+
+/// Lets everything in the background come to its end.
+fn settle(host: &Host) {
+    for _ in 0..400 {
+        host.step();
+    }
+}
+
+fn session_of(result: &HandleChatResult) -> Value {
+    json!(result.meta.session.as_ref().unwrap().id)
+}
+
+fn files(folder: &Folder) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.snapshots()).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn copied(of: &Folder) -> Folder {
+    let folder = Folder::new();
+    fs::create_dir_all(folder.snapshots()).unwrap();
+    for file in files(of) {
+        fs::copy(&file, folder.snapshots().join(file.file_name().unwrap())).unwrap();
+    }
+    for suffix in ["", "-wal", "-journal"] {
+        let from = format!("{}{suffix}", of.chats().display());
+        if Path::new(&from).exists() {
+            fs::copy(&from, format!("{}{suffix}", folder.chats().display())).unwrap();
+        }
+    }
+    folder
+}
+
+#[test]
+fn a_reload_goes_on_where_the_chat_was() {
+    let folder = Folder::new();
+    let (cold, _cold_folder) = cold_host();
+    let questions = ["Who are you?", "When do you close?", "And on Sundays?"];
+    let (mut session, mut cold_session) = (json!("new"), json!("new"));
+    for (turn, question) in questions.into_iter().enumerate() {
+        // Each turn by a runtime of its own.
+        let result = ask(&host_in(&folder), question, &session);
+        let expected = ask(&cold, question, &cold_session);
+        assert_eq!(result.message, expected.message, "turn {turn}");
+        let (usage, cold_usage) = (result.meta.usage, expected.meta.usage);
+        assert_eq!(usage.prompt_tokens, cold_usage.prompt_tokens);
+        assert_eq!(cold_usage.restored_tokens, 0);
+        if turn > 0 {
+            // All but the new question, the last few tokens, and the few that are
+            // computed as a check.
+            let n_left = usage.prompt_tokens - usage.restored_tokens;
+            assert!(n_left < 100, "{usage:?}");
+            assert_eq!(usage.cached_tokens, usage.restored_tokens);
+        }
+        (session, cold_session) = (session_of(&result), session_of(&expected));
+    }
+}
+
+#[test]
+fn another_chat_with_the_same_beginning_starts_warm() {
+    let folder = Folder::new();
+    ask(&host_in(&folder), "Who are you?", &json!("new"));
+    let n_files = files(&folder).len();
+    let other = ask(&host_in(&folder), "Is it raining?", &json!("new"));
+    assert!(
+        other.meta.usage.restored_tokens > 100,
+        "{:?}",
+        other.meta.usage
+    );
+    let (cold, _cold_folder) = cold_host();
+    assert_eq!(
+        other.message,
+        ask(&cold, "Is it raining?", &json!("new")).message
+    );
+    // What they share is there once.
+    assert!(files(&folder).len() < 2 * n_files);
+}
+
+#[test]
+fn one_runtime_brings_back_what_another_chat_pushed_out() {
+    let folder = Folder::new();
+    let host = host_in(&folder);
+    let first = ask(&host, "Who are you?", &json!("new"));
+    let other = json!({"messages": [{"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "hi"}], "temperature": 0, "max_tokens": 3, "session": null});
+    host.chat(&other).unwrap();
+    let second = ask(&host, "When do you close?", &session_of(&first));
+    assert!(
+        second.meta.usage.restored_tokens > 100,
+        "{:?}",
+        second.meta.usage
+    );
+    // Nothing is read that is still in memory.
+    let third = ask(&host, "And on Sundays?", &session_of(&first));
+    assert!(third.meta.usage.cached_tokens > 100);
+    assert_eq!(third.meta.usage.restored_tokens, 0);
+}
+
+#[test]
+fn cancelled_turns_leave_what_a_fresh_run_would_compute() {
+    let folder = Folder::new();
+    let host = host_in(&folder);
+    let mut messages = vec![
+        json!({"role": "system", "content": SYSTEM}),
+        json!({"role": "user", "content": "Tell me everything."}),
+    ];
+    let params = json!({"messages": messages, "temperature": 0, "stream": true});
+    let call = host.begin("handle_chat", &params);
+    host.run_until(|_| host.streamed_text(&call).len() > 20);
+    host.cancel(&call);
+    let cut = host.end_chat(&call).unwrap();
+    assert_eq!(cut.meta.finish_reason, FinishReason::Cancelled);
+    settle(&host);
+    drop(host);
+    let warm = ask(&host_in(&folder), "Go on.", &session_of(&cut));
+    assert!(
+        warm.meta.usage.restored_tokens > 100,
+        "{:?}",
+        warm.meta.usage
+    );
+    // The same conversation, sent whole to a runtime that knows nothing of it.
+    messages.push(json!({"role": "assistant", "content": cut.message.content}));
+    messages.push(json!({"role": "user", "content": "Go on."}));
+    let (cold, _cold_folder) = cold_host();
+    let whole = json!({"messages": messages, "temperature": 0, "max_tokens": 40, "session": null});
+    assert_eq!(warm.message, cold.chat(&whole).unwrap().message);
+}
+
+#[test]
+fn what_is_not_kept_leaves_nothing() {
+    let folder = Folder::new();
+    let host = host_in(&folder);
+    let result = ask(&host, "Who are you?", &Value::Null);
+    assert_eq!(result.meta.session, None);
+    assert_eq!(files(&folder), [""; 0].map(PathBuf::from));
+    let off = json!({"settings": {"keep_chats": false}});
+    host.call("config.set", &off).unwrap();
+    ask(&host, "Who are you?", &json!("new"));
+    assert_eq!(files(&folder).len(), 0);
+    // Not in a chat that is kept later, either.
+    let on = json!({"settings": {"keep_chats": true}});
+    host.call("config.set", &on).unwrap();
+    let kept = ask(&host, "Hello", &json!("new"));
+    host.call("sessions.delete", &json!({"session": session_of(&kept)}))
+        .unwrap();
+    settle(&host);
+    assert_eq!(files(&folder).len(), 0);
+}
+
+#[test]
+fn chats_that_live_in_memory_leave_nothing_in_files() {
+    let folder = Folder::new();
+    let store = FileSnapshots::open(folder.snapshots()).unwrap();
+    let host = Host::greeted(Setup {
+        snapshots: Some(Rc::new(store)),
+        ..Setup::default()
+    });
+    let result = ask(&host, "Who are you?", &json!("new"));
+    assert!(result.meta.session.is_some());
+    assert_eq!(files(&folder).len(), 0);
+    // In memory both live equally long.
+    let snapshots = Rc::new(MemorySnapshots::new());
+    let host = Host::greeted(Setup {
+        snapshots: Some(Rc::clone(&snapshots) as _),
+        ..Setup::default()
+    });
+    ask(&host, "Who are you?", &json!("new"));
+    assert!(!listed(&*snapshots).is_empty());
+}
+
+fn listed(store: &dyn SnapshotStore) -> Vec<StoredSnapshot> {
+    store.list().now_or_never().unwrap().unwrap()
+}
+
+#[test]
+fn a_chat_that_is_deleted_takes_its_blocks_with_it() {
+    let folder = Folder::new();
+    let host = host_in(&folder);
+    let first = session_of(&ask(&host, "Who are you?", &json!("new")));
+    let n_first = files(&folder).len();
+    let second = session_of(&ask(&host, "Is it raining?", &json!("new")));
+    assert!(files(&folder).len() > n_first);
+    host.call("sessions.delete", &json!({"session": first}))
+        .unwrap();
+    settle(&host);
+    let left = files(&folder);
+    assert!(!left.is_empty());
+    let is_of =
+        |file: &PathBuf, chat: &Value| file.to_string_lossy().contains(chat.as_str().unwrap());
+    assert!(left.iter().all(|file| is_of(file, &second)));
+    // By command, too, and those of the second's next turn.
+    ask(&host, "And now?", &second);
+    let delete = json!({"text": format!("/sessions delete {}", second.as_str().unwrap())});
+    let deleted = host.call("command", &delete);
+    if deleted.is_err() {
+        host.call("sessions.delete", &json!({"session": second}))
+            .unwrap();
+    }
+    settle(&host);
+    assert_eq!(files(&folder).len(), 0);
+}
+
+/// The process ends after the chat was deleted and before its blocks were.
+#[test]
+fn blocks_of_chats_that_are_gone_are_removed_at_the_next_start() {
+    let folder = Folder::new();
+    let host = host_in(&folder);
+    let chat = session_of(&ask(&host, "Who are you?", &json!("new")));
+    let kept = copied(&folder);
+    host.call("sessions.delete", &json!({"session": chat}))
+        .unwrap();
+    settle(&host);
+    drop(host);
+    fs::create_dir_all(folder.snapshots()).unwrap();
+    for file in files(&kept) {
+        fs::copy(&file, folder.snapshots().join(file.file_name().unwrap())).unwrap();
+    }
+    assert!(!files(&folder).is_empty());
+    settle(&host_in(&folder));
+    assert_eq!(files(&folder).len(), 0);
+}
+
+#[test]
+fn a_model_that_is_removed_or_replaced_takes_its_blocks_with_it() {
+    let folder = Folder::new();
+    let host = host_in(&folder);
+    let chat = |model: &str| {
+        let params = json!({"model": model, "temperature": 0, "max_tokens": 3,
+            "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "hi"}]});
+        host.chat(&params).unwrap();
+        settle(&host);
+    };
+    let other = TinyModel {
+        seed: 2,
+        ..TinyModel::default()
+    };
+    host.import(&json!({"id": "other"}), "other.gguf", &other.bytes())
+        .unwrap();
+    let is_of = |file: &PathBuf, model: &str| {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        name.starts_with(&format!("{model}+"))
+    };
+    let count = |model| {
+        files(&folder)
+            .iter()
+            .filter(|file| is_of(file, model))
+            .count()
+    };
+    chat("nox-builtin");
+    chat("other");
+    assert!(count("nox-builtin") > 0 && count("other") > 0);
+    let replace = json!({"id": "other", "replace": true});
+    host.import(&replace, "other.gguf", &other.bytes()).unwrap();
+    assert_eq!(count("other"), 0);
+    chat("other");
+    assert!(count("other") > 0);
+    host.call("models.remove", &json!({"model": "other"}))
+        .unwrap();
+    assert_eq!(count("other"), 0);
+    assert!(count("nox-builtin") > 0);
+}
+
+#[test]
+fn the_user_sets_the_room_and_clears_it() {
+    let folder = Folder::new();
+    let host = host_in(&folder);
+    ask(&host, "Who are you?", &json!("new"));
+    assert!(!files(&folder).is_empty());
+    let estimate = host.call("storage.estimate", &json!({})).unwrap();
+    let total: u64 = files(&folder)
+        .iter()
+        .map(|file| file.metadata().unwrap().len())
+        .sum();
+    assert_eq!(estimate["snapshots_bytes"], json!(total));
+    let set = |mib: Value| {
+        let settings = json!({"settings": {"warm_start_mib": mib}});
+        let set = host.call("config.set", &settings);
+        settle(&host);
+        set
+    };
+    set(json!(0)).unwrap();
+    assert_eq!(files(&folder).len(), 0);
+    let result = ask(&host, "Is it raining?", &json!("new"));
+    assert_eq!(result.meta.usage.restored_tokens, 0);
+    assert_eq!(files(&folder).len(), 0);
+    set(Value::Null).unwrap();
+    ask(&host, "Is it snowing?", &json!("new"));
+    assert!(!files(&folder).is_empty());
+    assert!(set(json!(-1)).is_err());
+    assert!(set(json!(65_537)).is_err());
+}
+
+#[test]
+fn beyond_the_budget_the_ends_of_old_chats_go_first() {
+    let folder = Folder::new();
+    // A whole block of this model takes 64 × (4 + 64) bytes and a little.
+    let store = FileSnapshots::open(folder.snapshots()).unwrap();
+    let budget_bytes = 64 * 1024;
+    let host = Host::greeted(Setup {
+        snapshots: Some(Rc::new(store)),
+        snapshot_budget_bytes: budget_bytes,
+        ..in_file(&folder.chats())
+    });
+    let mut last = Value::Null;
+    for n in 0..12 {
+        let text = format!("Question {n}: {}", "and so on ".repeat(12));
+        last = session_of(&ask(&host, &text, &json!("new")));
+        let total: u64 = files(&folder)
+            .iter()
+            .map(|file| file.metadata().unwrap().len())
+            .sum();
+        assert!(total <= budget_bytes, "{total} bytes after {n}");
+    }
+    drop(host);
+    // The shared beginning has outlived the chat that wrote it, and the last chat is whole.
+    let next = ask(&host_in(&folder), "Thanks.", &last);
+    assert!(
+        next.meta.usage.restored_tokens > 300,
+        "{:?}",
+        next.meta.usage
+    );
+}
+
+#[test]
+fn damaged_and_foreign_files_are_removed_and_change_nothing() {
+    let folder = Folder::new();
+    let session = session_of(&ask(&host_in(&folder), "Who are you?", &json!("new")));
+    let n_files = files(&folder).len();
+    let expected = ask(&host_in(&copied(&folder)), "When do you close?", &session).message;
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 6] = [
+        ("cut", |file| {
+            let bytes = fs::read(file).unwrap();
+            fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
+        }),
+        ("emptied", |file| fs::write(file, "").unwrap()),
+        ("a bit turned", |file| {
+            let mut bytes = fs::read(file).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 4;
+            fs::write(file, bytes).unwrap();
+        }),
+        ("zeros", |file| {
+            let n_bytes = fs::read(file).unwrap().len();
+            fs::write(file, vec![0; n_bytes]).unwrap();
+        }),
+        ("an older version", |file| {
+            let mut bytes = fs::read(file).unwrap();
+            bytes[8] = 0;
+            fs::write(file, bytes).unwrap();
+        }),
+        ("gone", |file| fs::remove_file(file).unwrap()),
+    ];
+    for (what, harm) in harms {
+        for number in 0..n_files {
+            let copy = copied(&folder);
+            let file = files(&copy)[number].clone();
+            harm(&file);
+            let before = fs::read(&file).ok();
+            let result = ask(&host_in(&copy), "When do you close?", &session);
+            assert_eq!(result.message, expected, "{what}: {file:?}");
+            // It was replaced by a good one, or it is gone.
+            let after = fs::read(&file).ok();
+            assert!(after.is_none() || after != before, "{what}: {file:?}");
+        }
+    }
+}
+
+/// The files are copied as they are after each turn of the event loop, which is what a
+/// process finds that begins when this one ends there.
+#[test]
+fn the_process_may_end_at_any_moment() {
+    let folder = Folder::new();
+    let host = host_in(&folder);
+    let params = json!({
+        "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "Hi"}],
+        "temperature": 0, "max_tokens": 4,
+    });
+    let call = host.begin("handle_chat", &params);
+    host.run_until(|_| host.has_ended(&call));
+    let session = session_of(&host.end_chat(&call).unwrap());
+    let (mut n_before, mut n_quiet) = (usize::MAX, 0);
+    let mut expected = None;
+    while n_quiet < 50 {
+        let n_files = files(&folder).len();
+        n_quiet += 1;
+        if n_files != n_before {
+            (n_before, n_quiet) = (n_files, 0);
+            let copy = copied(&folder);
+            // What the next write would have left half done.
+            let part = copy.snapshots().join("half.kv.part");
+            fs::write(&part, "half").unwrap();
+            let result = ask(&host_in(&copy), "Go on.", &session);
+            let expected = expected.get_or_insert_with(|| result.message.clone());
+            assert_eq!(result.message, *expected, "{n_files} files");
+            assert_eq!(result.meta.usage.restored_tokens > 0, n_files > 0);
+            assert!(!part.exists());
+        }
+        host.step();
+    }
+    assert!(n_before > 3, "{n_before} files");
+}
+
+/// A store of which the Nth operation fails, and every later one if so wished.
+struct Faulty {
+    inner: MemorySnapshots,
+    n_operations: Cell<u64>,
+    fails_at: u64,
+    for_ever: bool,
+    n_injected: Cell<u64>,
+}
+
+impl Faulty {
+    fn check<'a, T: 'a>(
+        &self,
+        outcome: LocalBoxFuture<'a, Result<T, StorageError>>,
+    ) -> LocalBoxFuture<'a, Result<T, StorageError>> {
+        let number = self.n_operations.replace(self.n_operations.get() + 1);
+        if number == self.fails_at || (self.for_ever && number > self.fails_at) {
+            self.n_injected.set(self.n_injected.get() + 1);
+            let error = StorageError::Failed {
+                action: "work",
+                reason: "injected".to_owned(),
+            };
+            return ready(Err(error)).boxed_local();
+        }
+        outcome
+    }
+}
+
+impl SnapshotStore for Faulty {
+    fn kind(&self) -> StorageKind {
+        StorageKind::Memory
+    }
+
+    fn list(&self) -> LocalBoxFuture<'_, Result<Vec<StoredSnapshot>, StorageError>> {
+        self.check(self.inner.list())
+    }
+
+    fn read<'a>(
+        &'a self,
+        name: &'a SnapshotName,
+        size_bytes: usize,
+    ) -> LocalBoxFuture<'a, Result<Option<Vec<u8>>, StorageError>> {
+        self.check(self.inner.read(name, size_bytes))
+    }
+
+    fn write<'a>(
+        &'a self,
+        name: &'a SnapshotName,
+        bytes: &'a [u8],
+    ) -> LocalBoxFuture<'a, Result<(), StorageError>> {
+        self.check(self.inner.write(name, bytes))
+    }
+
+    fn remove<'a>(
+        &'a self,
+        name: &'a SnapshotName,
+    ) -> LocalBoxFuture<'a, Result<(), StorageError>> {
+        self.check(self.inner.remove(name))
+    }
+}
+
+#[test]
+fn no_failure_of_the_store_is_the_users() {
+    let conversation = |fails_at: u64, for_ever: bool| {
+        let store = Rc::new(Faulty {
+            inner: MemorySnapshots::new(),
+            n_operations: Cell::new(0),
+            fails_at,
+            for_ever,
+            n_injected: Cell::new(0),
+        });
+        let host = Host::greeted(Setup {
+            snapshots: Some(Rc::clone(&store) as _),
+            ..Setup::default()
+        });
+        let first = ask(&host, "Who are you?", &json!("new"));
+        let elsewhere = json!({"messages": [{"role": "user", "content": "hi"}],
+            "temperature": 0, "max_tokens": 1, "session": null});
+        host.chat(&elsewhere).unwrap();
+        let second = ask(&host, "When do you close?", &session_of(&first));
+        let session = json!({"session": session_of(&first)});
+        host.call("sessions.delete", &session).unwrap();
+        settle(&host);
+        // What could not be removed then is removed when the chats change again.
+        let third = session_of(&ask(&host, "Thanks", &json!("new")));
+        host.call("sessions.delete", &json!({"session": third}))
+            .unwrap();
+        settle(&host);
+        host.call("config.set", &json!({"settings": {}})).unwrap();
+        settle(&host);
+        assert!(for_ever || listed(&store.inner).is_empty(), "{fails_at}");
+        (first.message, second.message, store.n_injected.get())
+    };
+    let (first, second, _) = conversation(u64::MAX, false);
+    for for_ever in [false, true] {
+        let mut fails_at = 0;
+        loop {
+            let (found_first, found_second, n_injected) = conversation(fails_at, for_ever);
+            assert_eq!((&found_first, &found_second), (&first, &second));
+            if n_injected == 0 {
+                break;
+            }
+            fails_at += 1;
+        }
+        assert!(fails_at > 10, "{fails_at} operations");
+    }
+}
