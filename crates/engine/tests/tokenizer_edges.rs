@@ -52,6 +52,111 @@ fn bpe() -> GgufWriter {
     )
 }
 
+/// Ids: a Ġ Ċ | <|user|> <|end|> <s> <|endoftext|>, of a model called `name`.
+fn chatty(name: &str) -> GgufWriter {
+    let writer = GgufWriter::new()
+        .str("general.name", name)
+        .str("tokenizer.ggml.model", "gpt2")
+        .str("tokenizer.ggml.pre", "gpt-2")
+        .strings("tokenizer.ggml.merges", &[] as &[&str]);
+    with_vocabulary(
+        writer,
+        &[
+            ("a", NORMAL),
+            ("Ġ", NORMAL),
+            ("Ċ", NORMAL),
+            ("<|user|>", USER_DEFINED),
+            ("<|end|>", CONTROL),
+            ("<s>", CONTROL),
+            ("<|endoftext|>", CONTROL),
+        ],
+    )
+}
+
+#[test]
+fn tokens_of_phi_3_take_the_white_space_after_them_along() {
+    let text = "a <|user|>\n a<|end|> \n<|user|><s> a<|endoftext|>\n";
+    let ids = |name: &str| {
+        let tokenizer = build(chatty(name)).unwrap();
+        tokenizer.encode(text, SpecialTokens::Parse).unwrap()
+    };
+    assert_eq!(
+        ids("Phi-3-mini-4k-instruct"),
+        [0, 1, 3, 0, 4, 3, 5, 1, 0, 6, 2]
+    );
+    assert_eq!(
+        ids("Another"),
+        [0, 1, 3, 2, 1, 0, 4, 1, 2, 3, 5, 1, 0, 6, 2]
+    );
+}
+
+/// Ids: a | <mask>
+#[test]
+fn a_mask_takes_the_white_space_before_it_along() {
+    let writer = GgufWriter::new()
+        .str("tokenizer.ggml.model", "gpt2")
+        .str("tokenizer.ggml.pre", "jina-v2-de")
+        .strings("tokenizer.ggml.merges", &[] as &[&str]);
+    let writer = with_vocabulary(writer, &[("a", NORMAL), ("Ġ", NORMAL), ("<mask>", CONTROL)]);
+    let tokenizer = build(writer).unwrap();
+    let ids = tokenizer.encode("a  <mask> a", SpecialTokens::Parse);
+    assert_eq!(ids.unwrap(), [0, 2, 1, 0]);
+}
+
+#[test]
+fn marks_of_code_completion_are_no_text_and_files_ends_end_a_reply() {
+    let tokens: &[(&str, i32)] = &[
+        ("a", NORMAL),
+        ("<|fim_prefix|>", NORMAL),
+        ("<|fim_pad|>", NORMAL),
+        ("<PAD>", NORMAL),
+        ("<|file_sep|>", NORMAL),
+    ];
+    let writer = || {
+        let writer = GgufWriter::new()
+            .str("tokenizer.ggml.model", "gpt2")
+            .str("tokenizer.ggml.pre", "gpt-2")
+            .strings("tokenizer.ggml.merges", &[] as &[&str]);
+        with_vocabulary(writer, tokens)
+    };
+    let ends = |tokenizer: &Tokenizer| -> Vec<u32> {
+        let ids = 0..tokens.len() as u32;
+        ids.filter(|&id| tokenizer.is_end_of_generation(id))
+            .collect()
+    };
+    let named = build(writer()).unwrap();
+    assert_eq!(ends(&named), [2, 3, 4]);
+    assert!(named.is_control(1) && named.token_bytes(1).is_empty());
+    // What the file says itself counts instead of names.
+    let told = build(writer().u32("tokenizer.ggml.fim_pad_token_id", 3)).unwrap();
+    assert_eq!(ends(&told), [3, 4]);
+}
+
+/// Ids: <bos> a ▁ \n \n\n <0x0D>
+#[test]
+fn gemma_4_wants_bos_whatever_its_file_says_and_whole_line_breaks() {
+    let writer = GgufWriter::new()
+        .str("tokenizer.ggml.model", "gemma4")
+        .strings("tokenizer.ggml.merges", &[] as &[&str])
+        .u32("tokenizer.ggml.bos_token_id", 0)
+        .bool("tokenizer.ggml.add_bos_token", false);
+    let writer = with_vocabulary(
+        writer,
+        &[
+            ("<bos>", CONTROL),
+            ("a", NORMAL),
+            ("▁", NORMAL),
+            ("\n", NORMAL),
+            ("\n\n", NORMAL),
+            ("<0x0D>", BYTE),
+        ],
+    );
+    let tokenizer = build(writer).unwrap();
+    assert!(tokenizer.add_bos());
+    let ids = tokenizer.encode_prompt("a a\n\na\n\r").unwrap();
+    assert_eq!(ids, [0, 1, 2, 1, 4, 1, 3, 5]);
+}
+
 /// Ids: <unk> <s> </s> <0x0A> <0xC3> <0xA9> ▁ a b ▁a ▁ab <0x-1>
 fn spm(scores: &[f32]) -> GgufWriter {
     let writer = GgufWriter::new()
@@ -239,10 +344,16 @@ fn files_without_a_usable_tokenizer_are_refused_with_the_reason() {
     let model = |name| GgufWriter::new().str("tokenizer.ggml.model", name);
     check(GgufWriter::new(), "has no tokenizer");
     check(model("none"), "has no tokenizer");
-    for unsupported in ["t5", "bert", "rwkv", "plamo2", "new"] {
+    for (unsupported, what) in [
+        ("t5", " (SentencePiece's unigrams)"),
+        ("bert", " (WordPiece, for models that don't write text)"),
+        ("rwkv", " (a trie of RWKV's)"),
+        ("plamo2", " (PLaMo-2's own)"),
+        ("new", ""),
+    ] {
         check(
             model(unsupported),
-            &format!("{unsupported:?} is not supported"),
+            &format!("{unsupported:?}{what} is not supported; supported are gpt2"),
         );
     }
     check(

@@ -12,7 +12,7 @@ use crate::gguf::{Metadata, StrArray};
 pub(super) struct Bpe {
     model: BPE,
     splitter: Splitter,
-    raw_utf8: bool,
+    pre: &'static PreTokenizer,
 }
 
 /// Tokens or merges that are read in one step.
@@ -55,7 +55,7 @@ impl BpeBuilder {
             return Ok(Some(Bpe {
                 model,
                 splitter: Splitter::new(self.pre)?,
-                raw_utf8: self.pre.raw_utf8,
+                pre: self.pre,
             }));
         } else {
             self.model = Some(self.build_model()?);
@@ -123,7 +123,7 @@ impl Bpe {
     /// a complete vocabulary of bytes has none of, are left out.
     pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
         let escaped;
-        let text = if self.raw_utf8 {
+        let text = if self.pre.escapes_spaces {
             escaped = text.replace(' ', "▁");
             &escaped
         } else {
@@ -131,8 +131,15 @@ impl Bpe {
         };
         let mut word = String::new();
         for piece in self.splitter.split(text)? {
+            if self.pre.whole_line_breaks
+                && piece.bytes().all(|byte| byte == b'\n')
+                && let Some(id) = self.model.token_to_id(piece)
+            {
+                ids.push(id);
+                continue;
+            }
             word.clear();
-            if self.raw_utf8 {
+            if self.pre.raw_utf8 {
                 word.push_str(piece);
             } else {
                 spell(piece.as_bytes(), &mut word);

@@ -57,6 +57,7 @@ fn is_incomplete(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sampler::Pcg32;
 
     fn decode(pieces: &[&[u8]]) -> Vec<String> {
         let mut decoder = TextDecoder::new();
@@ -85,6 +86,42 @@ mod tests {
     #[test]
     fn says_at_the_end_what_never_became_whole() {
         assert_eq!(decode(&[b"ok\xE2\x82"]), ["ok", "\u{FFFD}"]);
+    }
+
+    /// Whatever the bytes and however they come: the text is the one that all of them
+    /// have together, so no character was ever shown in halves.
+    #[test]
+    fn any_bytes_in_any_pieces_give_the_text_of_the_whole() {
+        let mut rng = Pcg32::new(9);
+        let mut below = |n: usize| rng.next_u32() as usize % n;
+        let whole = "aß…€🦙\u{10FFFF}\u{800}".as_bytes();
+        for _ in 0..3000 {
+            let mut bytes = Vec::new();
+            for _ in 0..below(12) {
+                match below(3) {
+                    // Of a character only a part, or a part of two.
+                    0 => {
+                        let start = below(whole.len());
+                        let end = start + below(whole.len() - start + 1);
+                        bytes.extend_from_slice(&whole[start..end]);
+                    }
+                    1 => bytes.extend_from_slice("é🦙".as_bytes()),
+                    _ => bytes.push(below(256) as u8),
+                }
+            }
+            let mut pieces = Vec::new();
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(below(rest.len().min(5)) + 1);
+                pieces.push(piece);
+                rest = after;
+            }
+            let texts = decode(&pieces);
+            let expected = String::from_utf8_lossy(&bytes);
+            assert_eq!(texts.concat(), expected, "{pieces:x?}");
+            let held_bytes = texts.last().unwrap().chars().count();
+            assert!(held_bytes <= 3, "{held_bytes} characters were held back");
+        }
     }
 
     #[test]

@@ -12,9 +12,10 @@ pub enum TokenizerError {
     )]
     Missing,
     /// A kind of tokenizer that this crate does not implement.
-    #[error("tokenizer model {model:?} is not supported; supported are {supported}")]
+    #[error("tokenizer model {model:?}{kind} is not supported; supported are {supported}")]
     Unsupported {
         model: String,
+        kind: &'static str,
         supported: &'static str,
     },
     /// A way to split text into words that this crate does not know. To guess one

@@ -3,7 +3,9 @@
 //! Two families are implemented: byte-pair encoding with ranked merges (`gpt2`
 //! and `gemma4` in GGUF's terms) and SentencePiece's with scores (`llama`). The
 //! tokenizer knows no chat format: what markup to write is the template's matter,
-//! and whether markup in a text counts is the caller's ([`SpecialTokens`]).
+//! and whether markup in a text counts is the caller's ([`SpecialTokens`]). Of the
+//! file's wishes for what is put around a text BOS is followed, as it is needed; EOS
+//! (`add_eos_token`) is not, since nothing could follow a prompt that ends.
 
 mod alphabet;
 mod bpe;
@@ -161,13 +163,22 @@ enum Stage {
     Bpe {
         vocab: Vocab,
         bpe: Box<BpeBuilder>,
-        add_bos: bool,
+        bos: Bos,
     },
     Encoder {
         vocab: Vocab,
         encoder: Encoder,
-        add_bos: bool,
+        bos: Bos,
     },
+}
+
+/// Whether BOS comes first.
+#[derive(Clone, Copy)]
+struct Bos {
+    /// Where the file does not say.
+    default: bool,
+    /// Whatever it says.
+    is_insisted_on: bool,
 }
 
 impl TokenizerBuilder {
@@ -187,24 +198,20 @@ impl TokenizerBuilder {
             Stage::Bpe {
                 vocab,
                 mut bpe,
-                add_bos,
+                bos,
             } => match bpe.step(gguf.metadata(), &vocab)? {
-                None => Stage::Bpe {
-                    vocab,
-                    bpe,
-                    add_bos,
-                },
+                None => Stage::Bpe { vocab, bpe, bos },
                 Some(bpe) => Stage::Encoder {
                     vocab,
                     encoder: Encoder::Bpe(Box::new(bpe)),
-                    add_bos,
+                    bos,
                 },
             },
             Stage::Encoder {
                 vocab,
                 encoder,
-                add_bos,
-            } => return finish(gguf, vocab, encoder, add_bos).map(Some),
+                bos,
+            } => return finish(gguf, vocab, encoder, bos).map(Some),
         };
         Ok(None)
     }
@@ -223,10 +230,13 @@ fn begin(gguf: &Gguf) -> Result<Stage, TokenizerError> {
             Ok(Stage::Encoder {
                 vocab,
                 encoder: Encoder::Spm(spm),
-                add_bos: true,
+                bos: Bos {
+                    default: true,
+                    is_insisted_on: false,
+                },
             })
         }
-        model @ ("gpt2" | "gemma4") => {
+        model @ ("gpt2" | "gemma4" | "whitespace") => {
             let pre = match model {
                 "gemma4" => model,
                 // Files from before there were pre-tokenizers do not name one.
@@ -240,13 +250,32 @@ fn begin(gguf: &Gguf) -> Result<Stage, TokenizerError> {
             Ok(Stage::Bpe {
                 vocab: Vocab::from_gguf(gguf, spelling)?,
                 bpe: Box::new(BpeBuilder::new(pre)),
-                add_bos: pre.add_bos,
+                bos: Bos {
+                    default: pre.add_bos,
+                    is_insisted_on: pre.insists_on_bos,
+                },
             })
         }
         other => Err(TokenizerError::Unsupported {
             model: other.to_owned(),
-            supported: "gpt2, llama, gemma4",
+            kind: kind_of(other),
+            supported: SUPPORTED,
         }),
+    }
+}
+
+const SUPPORTED: &str =
+    "gpt2 (byte pairs), gemma4 (byte pairs of text), llama (SentencePiece's byte pairs)";
+
+/// What hides behind the names that other programs know.
+fn kind_of(model: &str) -> &'static str {
+    match model {
+        "bert" => " (WordPiece, for models that don't write text)",
+        "t5" => " (SentencePiece's unigrams)",
+        "rwkv" => " (a trie of RWKV's)",
+        "plamo2" => " (PLaMo-2's own)",
+        "hybriddna" => " (DNA)",
+        _ => "",
     }
 }
 
@@ -254,10 +283,10 @@ fn finish(
     gguf: &Gguf,
     vocab: Vocab,
     encoder: Encoder,
-    add_bos: bool,
+    bos: Bos,
 ) -> Result<Tokenizer, TokenizerError> {
     let stored_add_bos = gguf.metadata().bool("tokenizer.ggml.add_bos_token");
-    let add_bos = stored_add_bos.optional()?.unwrap_or(add_bos);
+    let add_bos = stored_add_bos.optional()?.unwrap_or(bos.default) || bos.is_insisted_on;
     Ok(Tokenizer {
         user_defined: Matcher::new(&vocab, |kind| kind == TokenKind::UserDefined),
         all_special: Matcher::new(&vocab, TokenKind::is_special),

@@ -24,9 +24,15 @@ pub(super) struct PreTokenizer {
     pub(super) ignore_merges: bool,
     /// Whether the model wants BOS in front when the file does not say.
     pub(super) add_bos: bool,
-    /// Vocabulary in raw UTF-8 with `▁` for spaces and `<0xNN>` for other bytes,
-    /// instead of GPT-2's alphabet of bytes.
+    /// Whether the model wants it whatever the file says.
+    pub(super) insists_on_bos: bool,
+    /// Vocabulary in raw UTF-8 with `<0xNN>` for other bytes, instead of GPT-2's
+    /// alphabet of bytes.
     pub(super) raw_utf8: bool,
+    /// Spaces are written `▁`.
+    pub(super) escapes_spaces: bool,
+    /// Line breaks in a row that are a token are not built up by merges.
+    pub(super) whole_line_breaks: bool,
 }
 
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
@@ -41,13 +47,26 @@ const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r
 const HAN_AND_KANA: &str = r"[一-龥぀-ゟ゠-ヿ]+";
 const HAN_AND_HANGUL: &str = r"[一-龥ࠀ-一가-\u{D7FF}]+";
 const LINES: &str = r"[^\n]+|[\n]+";
+const UFAKZEKA: &str =
+    r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const SPARK: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+"##;
+const YOUTU_SCRIPTS: &str = r"[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-\u{303F}\u{FE30}-\u{FE4F}]+|[ㄅ-ㄯ]+|[一-龥\u{3040}-ゟ゠-ヿ]+";
+const YOUTU: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const KIMI: &str = r"\p{Han}+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const ASIAN_SCRIPTS: &str = r"[\u{4E00}-\u{9FFF}\u{3400}-\u{4DBF}\u{F900}-\u{FAFF}\u{3040}-\u{30FF}\u{FF65}-\u{FF9F}\u{2F00}-\u{2FDF}\u{0E40}-\u{0E7F}\u{0E80}-\u{0EFF}\u{1780}-\u{17FF}\u{1000}-\u{109F}\u{AA60}-\u{AA7F}\u{A9E0}-\u{A9FF}\u{AC00}-\u{D7AF}\u{1100}-\u{11FF}]+";
+/// Threes from the right, as far as 128 digits: to look to a number's end from each of
+/// its digits takes quadratic time.
+const THREES: &str = r"\p{N}{1,3}(?=(?:\p{N}{3}){0,42}(?!\p{N}))";
 
 const PLAIN: PreTokenizer = PreTokenizer {
     names: &[],
     patterns: &[],
     ignore_merges: false,
     add_bos: false,
+    insists_on_bos: false,
     raw_utf8: false,
+    escapes_spaces: false,
+    whole_line_breaks: false,
 };
 
 static TABLE: &[PreTokenizer] = &[
@@ -260,9 +279,57 @@ static TABLE: &[PreTokenizer] = &[
         ..PLAIN
     },
     PreTokenizer {
-        names: &["gemma4"],
+        names: &["ufakzeka"],
+        // Without English contractions: Turkish suffixes follow an apostrophe, too.
+        patterns: &[UFAKZEKA],
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["spark2_5"],
+        patterns: &[r"\p{N}{1,3}", HAN_AND_KANA, SPARK, r"\p{N}"],
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["youtu"],
+        patterns: &[YOUTU_SCRIPTS, YOUTU],
+        ignore_merges: true,
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["superbpe"],
+        patterns: &[r"\p{N}+", r"(?=(?:\d{3}){1,42}(?!\d))"],
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["kimi-k2"],
+        patterns: &[KIMI],
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["afmoe"],
+        patterns: &[THREES, ASIAN_SCRIPTS, DEEPSEEK3],
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["gemma4", "granite-embed-multi-311m"],
         patterns: &[LINES],
         add_bos: true,
+        insists_on_bos: true,
+        raw_utf8: true,
+        escapes_spaces: true,
+        whole_line_breaks: true,
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["sarvam-moe"],
+        patterns: &[LINES],
+        raw_utf8: true,
+        escapes_spaces: true,
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["whitespace"],
+        patterns: &[r"\S+"],
         raw_utf8: true,
         ..PLAIN
     },
@@ -351,6 +418,52 @@ mod tests {
         assert_eq!(split("smollm", "12345"), ["1", "2", "3", "4", "5"]);
         assert_eq!(split("gpt-2", "12345"), ["12345"]);
         assert_eq!(split("tiny_aya", "12345"), ["12", "345"]);
+        assert_eq!(split("afmoe", "a1234567"), ["a", "1", "234", "567"]);
+        assert_eq!(
+            split("superbpe", "1234567 89"),
+            ["1", "234", "567", " ", "89"]
+        );
+        assert_eq!(split("superbpe", "two words"), ["two words"]);
+        assert_eq!(
+            split("spark2_5", "12345\n\n"),
+            ["1", "2", "3", "4", "5", "\n", "\n"]
+        );
+        assert_eq!(split("kimi-k2", "12345"), ["123", "45"]);
+    }
+
+    #[test]
+    fn scripts_are_cut_as_each_model_wants() {
+        assert_eq!(split("kimi-k2", "abc漢字def"), ["abc", "漢字", "def"]);
+        assert_eq!(split("qwen2", "abc漢字def"), ["abc漢字def"]);
+        assert_eq!(split("youtu", "한국어，ok"), ["한국어", "，", "ok"]);
+        assert_eq!(split("afmoe", "กเก ok"), ["ก", "เ", "ก", " ok"]);
+        assert_eq!(split("ufakzeka", "Ali'ye"), ["Ali", "'ye"]);
+        assert_eq!(split("gpt-2", "we're"), ["we", "'re"]);
+    }
+
+    /// llama.cpp's, each with its flags: merges ignored, BOS added.
+    #[test]
+    fn flags_are_those_of_llama_cpp() {
+        let flagged = |flag: fn(&PreTokenizer) -> bool| {
+            let entries = TABLE.iter().filter(|entry| flag(entry));
+            let mut names: Vec<_> = entries.flat_map(|entry| entry.names).copied().collect();
+            names.sort_unstable();
+            names.join(" ")
+        };
+        assert_eq!(
+            flagged(|entry| entry.ignore_merges),
+            "falcon-h1 falcon3 granite-embed-multi-97m jina-v5-nano lfm2 llama-bpe llama-v3 \
+             llama3 midm-2.0 minicpm5 pixtral tekken youtu"
+        );
+        assert_eq!(
+            flagged(|entry| entry.add_bos),
+            "chameleon falcon-h1 falcon3 gemma4 granite-embed-multi-311m jina-v5-nano lfm2 \
+             llama-bpe llama-v3 llama3 midm-2.0 pixtral tekken"
+        );
+        assert_eq!(
+            flagged(|entry| entry.raw_utf8),
+            "gemma4 granite-embed-multi-311m sarvam-moe whitespace"
+        );
     }
 
     #[test]

@@ -16,7 +16,14 @@ pub(super) struct Matcher {
     ids: HashMap<Box<str>, u32>,
     /// For each first byte the lengths that occur, longest first.
     lengths: Vec<Vec<usize>>,
+    /// Tokens that take the white space before them along. Sorted.
+    strips_left: Vec<u32>,
+    /// Tokens that take the white space after them along. Sorted.
+    strips_right: Vec<u32>,
 }
+
+/// What C calls a space, as far as Unicode goes with it.
+const WHITE_SPACE: [char; 6] = [' ', '\t', '\n', '\x0B', '\x0C', '\r'];
 
 impl Matcher {
     /// The tokens of `vocab` whose kind satisfies `wanted`.
@@ -37,7 +44,12 @@ impl Matcher {
             lengths.sort_unstable_by(|a, b| b.cmp(a));
             lengths.dedup();
         }
-        Self { ids, lengths }
+        Self {
+            ids,
+            lengths,
+            strips_left: vocab.strips_left.clone(),
+            strips_right: vocab.strips_right.clone(),
+        }
     }
 
     /// Cuts `text` at the special tokens it contains.
@@ -50,11 +62,18 @@ impl Matcher {
                 at += 1;
                 continue;
             };
-            if plain_start < at {
-                fragments.push(Fragment::Text(&text[plain_start..at]));
+            let mut plain = &text[plain_start..at];
+            if self.strips_left.binary_search(&id).is_ok() {
+                plain = plain.trim_end_matches(WHITE_SPACE);
+            }
+            if !plain.is_empty() {
+                fragments.push(Fragment::Text(plain));
             }
             fragments.push(Fragment::Token(id));
             at += n_bytes;
+            if self.strips_right.binary_search(&id).is_ok() {
+                at = text.len() - text[at..].trim_start_matches(WHITE_SPACE).len();
+            }
             plain_start = at;
         }
         if plain_start < text.len() {

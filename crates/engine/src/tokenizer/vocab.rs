@@ -64,6 +64,10 @@ pub(super) struct Vocab {
     pub(super) unknown: Option<u32>,
     /// Sorted.
     end_of_generation: Vec<u32>,
+    /// Tokens that take the white space before them along. Sorted.
+    pub(super) strips_left: Vec<u32>,
+    /// Tokens that take the white space after them along. Sorted.
+    pub(super) strips_right: Vec<u32>,
 }
 
 /// Tokens that end a generation wherever they occur in a vocabulary, as models'
@@ -91,18 +95,69 @@ const END_OF_GENERATION: &[&str] = &[
     "<|tool_response>",
     "<｜end▁of▁sentence｜>",
     "[e~[",
-    // A file's end in repository-level code completion.
-    "<|fim_pad|>",
-    "<fim-pad>",
-    "<fim_pad>",
-    "<PAD>",
-    "[PAD]",
-    "<|fim_repo|>",
-    "<|repo_name|>",
-    "<fim-repo>",
-    "<REPO>",
-    "<reponame>",
-    "<|file_sep|>",
+];
+
+/// Ends of a file in code completion: a key of the metadata that may name the token,
+/// and the names it has where the key is missing.
+const END_OF_FILE: &[(&str, &[&str])] = &[
+    (
+        "fim_pad",
+        &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"],
+    ),
+    (
+        "fim_rep",
+        &[
+            "<|fim_repo|>",
+            "<|repo_name|>",
+            "<fim-repo>",
+            "<REPO>",
+            "<reponame>",
+        ],
+    ),
+    ("fim_sep", &["<|file_sep|>"]),
+];
+
+/// The other marks of code completion, which are no text whatever the file says.
+const CODE_COMPLETION: &[(&str, &[&str])] = &[
+    (
+        "fim_pre",
+        &[
+            "<|fim_prefix|>",
+            "<fim-prefix>",
+            "<fim_prefix>",
+            "<｜fim▁begin｜>",
+            "<PRE>",
+            "▁<PRE>",
+            "<|code_prefix|>",
+            "<|prefix|>",
+        ],
+    ),
+    (
+        "fim_suf",
+        &[
+            "<|fim_suffix|>",
+            "<fim-suffix>",
+            "<fim_suffix>",
+            "<｜fim▁hole｜>",
+            "<SUF>",
+            "▁<SUF>",
+            "<|code_suffix|>",
+            "<|suffix|>",
+        ],
+    ),
+    (
+        "fim_mid",
+        &[
+            "<|fim_middle|>",
+            "<fim-middle>",
+            "<fim_middle>",
+            "<｜fim▁end｜>",
+            "<MID>",
+            "▁<MID>",
+            "<|code_middle|>",
+            "<|middle|>",
+        ],
+    ),
 ];
 
 /// A name from [`END_OF_GENERATION`] that ends nothing in vocabularies which also
@@ -150,10 +205,13 @@ impl Vocab {
             eos: None,
             unknown: None,
             end_of_generation: Vec::new(),
+            strips_left: Vec::new(),
+            strips_right: Vec::new(),
             texts,
         };
         vocab.read_special_ids(metadata, spelling)?;
         vocab.mark_special_names(metadata)?;
+        vocab.mark_strips(metadata);
         vocab.bytes = (0..vocab.len())
             .map(|id| vocab.decode(id, spelling))
             .collect();
@@ -219,7 +277,7 @@ impl Vocab {
     /// Finds the tokens that end a generation and corrects the kinds of tokens
     /// that files often mark wrongly.
     fn mark_special_names(&mut self, metadata: &Metadata) -> Result<(), TokenizerError> {
-        let mut ends = Vec::new();
+        let mut ends = self.end_of_file(metadata)?;
         for (idx, text) in self.texts.iter().enumerate() {
             if END_OF_GENERATION.iter().any(|name| name.as_bytes() == text) {
                 self.kinds[idx] = TokenKind::Control;
@@ -239,6 +297,67 @@ impl Vocab {
         ends.dedup();
         self.end_of_generation = ends;
         Ok(())
+    }
+
+    /// Finds the marks of code completion, and returns those that end a generation.
+    fn end_of_file(&mut self, metadata: &Metadata) -> Result<Vec<u32>, TokenizerError> {
+        for (key, names) in CODE_COMPLETION {
+            self.marked(metadata, key, names)?;
+        }
+        let mut ends = Vec::new();
+        for (key, names) in END_OF_FILE {
+            ends.extend(self.marked(metadata, key, names)?);
+        }
+        Ok(ends)
+    }
+
+    /// The token that the metadata name, else those with one of the names, which become
+    /// control tokens.
+    fn marked(
+        &mut self,
+        metadata: &Metadata,
+        key: &str,
+        names: &[&str],
+    ) -> Result<Vec<u32>, TokenizerError> {
+        if let Some(id) = self.special_id(metadata, key, None)? {
+            return Ok(vec![id]);
+        }
+        let ids = self.named(|text| names.iter().any(|name| name.as_bytes() == text));
+        for &id in &ids {
+            self.kinds[id as usize] = TokenKind::Control;
+        }
+        Ok(ids)
+    }
+
+    /// GGUF has no key for what a token does to the white space around it, so it is
+    /// known by the model's name.
+    fn mark_strips(&mut self, metadata: &Metadata) {
+        let text = |key: &str| metadata.str(key).unwrap_or_default().to_lowercase();
+        let name = text("general.name");
+        let contains = |text: &str, parts: &[&str]| parts.iter().any(|part| text.contains(part));
+        let masks = contains(
+            &text("tokenizer.ggml.pre"),
+            &["jina-v2-de", "jina-v2-es", "jina-v2-code"],
+        ) || contains(
+            &text("general.architecture"),
+            &["nomic-bert-moe", "jina-bert-v3"],
+        );
+        if masks {
+            self.strips_left = self.named(|text| text == b"<mask>");
+        } else if contains(&name, &["phi-3", "phi3"]) {
+            let keeps = |text: &[u8]| matches!(text, b"<unk>" | b"<s>" | b"<|endoftext|>");
+            let strips = self
+                .iter()
+                .filter(|(_, text, kind)| (kind.is_special() || *text == b"</s>") && !keeps(text));
+            self.strips_right = strips.map(|(id, _, _)| id).collect();
+        } else if contains(&name, &["modern-bert"]) {
+            self.strips_left = self.named(|text| text == b"[MASK]");
+        }
+    }
+
+    fn named(&self, is_meant: impl Fn(&[u8]) -> bool) -> Vec<u32> {
+        let meant = self.iter().filter(|(_, text, _)| is_meant(text));
+        meant.map(|(id, _, _)| id).collect()
     }
 
     fn apply(&mut self, rule: &NoEndBeside, ends: &mut Vec<u32>) {
