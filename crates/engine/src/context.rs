@@ -2,6 +2,7 @@
 
 use crate::decoder::{ConvMemory, Decoder, KvCache, KvCopyError, KvShape, KvType, Scratch};
 use crate::error::EngineError;
+use crate::fallback::{Fallback, Running};
 use crate::lane::Lane;
 
 /// The most positions whose logits a context gives at once: enough for any guess at
@@ -15,27 +16,49 @@ pub const MAX_LOGITS: usize = 16;
 /// common prefix with them, so a further turn of a chat computes the new text only.
 pub struct Context {
     model_id: u64,
-    kv: KvCache,
-    conv: ConvMemory,
+    memory: Memory,
     tokens: Vec<u32>,
-    scratch: Scratch,
     n_vocab: usize,
     /// `[n_logits, n_vocab]`, and room for as many as ever were asked for.
     logits: Vec<f32>,
     n_logits: usize,
 }
 
+/// Keys and values, as the kind of model keeps them.
+enum Memory {
+    Own {
+        kv: KvCache,
+        conv: ConvMemory,
+        scratch: Box<Scratch>,
+    },
+    /// `None` while nothing is held.
+    Candle(Option<Box<Running>>),
+}
+
 impl Context {
     pub(crate) fn new(model_id: u64, decoder: &Decoder, kv_type: KvType) -> Self {
         Self {
             model_id,
-            kv: KvCache::new(KvShape::of(decoder.config()), kv_type),
-            conv: ConvMemory::new(decoder.config()),
+            memory: Memory::Own {
+                kv: KvCache::new(KvShape::of(decoder.config()), kv_type),
+                conv: ConvMemory::new(decoder.config()),
+                scratch: Box::new(decoder.new_scratch()),
+            },
             tokens: Vec::new(),
-            scratch: decoder.new_scratch(),
             n_vocab: decoder.config().n_vocab,
             logits: vec![0.0; decoder.config().n_vocab],
             n_logits: 0,
+        }
+    }
+
+    pub(crate) fn of_fallback(model_id: u64, fallback: &Fallback) -> Self {
+        Self {
+            model_id,
+            memory: Memory::Candle(None),
+            tokens: Vec::new(),
+            n_vocab: fallback.plan().n_vocab(),
+            logits: vec![0.0; fallback.plan().n_vocab()],
+            n_logits: 1,
         }
     }
 
@@ -43,9 +66,13 @@ impl Context {
         self.model_id
     }
 
-    /// Keys and values; those of [`Self::tokens`] are valid.
-    pub(crate) fn kv(&self) -> &KvCache {
-        &self.kv
+    /// Keys and values, those of [`Self::tokens`] being valid, where they are all that
+    /// the model remembers of a text.
+    pub(crate) fn kv(&self) -> Option<&KvCache> {
+        match &self.memory {
+            Memory::Own { kv, conv, .. } if conv.is_unused() => Some(kv),
+            _ => None,
+        }
     }
 
     /// The tokens that are held.
@@ -61,23 +88,40 @@ impl Context {
     /// Forgets all but the first `n_tokens`. Memory is kept for what comes next.
     ///
     /// A model with short convolutions can go back to any of the last tokens, but
-    /// farther back not to each: then a few tokens more are forgotten, and whoever
-    /// goes on from [`Self::n_past`] computes them again.
+    /// farther back not to each: then a few tokens more are forgotten. What
+    /// candle-transformers computes can't be forgotten in part: then everything is.
+    /// Whoever goes on from [`Self::n_past`] computes that again.
     pub fn truncate(&mut self, n_tokens: usize) {
-        let n_tokens = n_tokens.min(self.tokens.len());
-        self.tokens.truncate(self.conv.rewind(n_tokens));
+        match &mut self.memory {
+            Memory::Own { conv, .. } => {
+                let n_tokens = n_tokens.min(self.tokens.len());
+                self.tokens.truncate(conv.rewind(n_tokens));
+            }
+            Memory::Candle(_) if n_tokens < self.tokens.len() => self.clear(),
+            Memory::Candle(_) => {}
+        }
     }
 
     /// Forgets everything and gives the memory back.
     pub fn clear(&mut self) {
         self.tokens.clear();
-        self.kv.shrink(0);
-        self.conv.clear();
+        match &mut self.memory {
+            Memory::Own { kv, conv, .. } => {
+                kv.shrink(0);
+                conv.clear();
+            }
+            Memory::Candle(running) => *running = None,
+        }
     }
 
     /// The bytes that keys and values, and what short convolutions remember, take now.
     pub fn kv_size_bytes(&self) -> usize {
-        self.kv.size_bytes() + self.conv.size_bytes()
+        match &self.memory {
+            Memory::Own { kv, conv, .. } => kv.size_bytes() + conv.size_bytes(),
+            Memory::Candle(running) => running
+                .as_ref()
+                .map_or(0, |running| running.kv_size_bytes()),
+        }
     }
 
     /// The logits after the last token, if they were asked for.
@@ -101,11 +145,13 @@ impl Context {
     /// There is no memory; nothing is added.
     ///
     /// # Panics
-    /// There are not as many positions as tokens.
+    /// There are not as many positions as tokens, or the model keeps no such positions.
     pub(crate) fn append(&mut self, tokens: &[u32], positions: &[u8]) -> Result<(), EngineError> {
-        let position_size_bytes = self.kv.position_size_bytes();
-        assert_eq!(positions.len(), tokens.len() * position_size_bytes);
-        match self.kv.copy_in(self.tokens.len(), positions) {
+        let Memory::Own { kv, .. } = &mut self.memory else {
+            unreachable!("only a context that has positions is brought back");
+        };
+        assert_eq!(positions.len(), tokens.len() * kv.position_size_bytes());
+        match kv.copy_in(self.tokens.len(), positions) {
             Ok(_) => {}
             Err(KvCopyError::OutOfMemory(error)) => return Err(error.into()),
             Err(error) => unreachable!("whole positions behind those that are held: {error}"),
@@ -142,25 +188,40 @@ impl Context {
     ) -> Result<(), EngineError> {
         assert!(n_logits <= MAX_LOGITS);
         let n_past = self.tokens.len();
-        self.kv.reserve(n_past + tokens.len())?;
-        self.conv.reserve(n_past + tokens.len())?;
+        let Memory::Own { kv, conv, scratch } = &mut self.memory else {
+            unreachable!("the context belongs to a model of the decoder's");
+        };
+        kv.reserve(n_past + tokens.len())?;
+        conv.reserve(n_past + tokens.len())?;
         let n_needed = n_logits * self.n_vocab;
         if self.logits.len() < n_needed {
             self.logits.resize(n_needed, 0.0);
         }
-        decoder.forward(
-            lane,
-            &mut self.kv,
-            &mut self.conv,
-            &mut self.scratch,
-            tokens,
-            n_past,
-            &mut self.logits[..n_needed],
-        );
+        let logits = &mut self.logits[..n_needed];
+        decoder.forward(lane, kv, conv, scratch, tokens, n_past, logits);
         self.n_logits = n_logits;
         // Last, so that a panic above leaves the context as it was.
         self.tokens.extend_from_slice(tokens);
         Ok(())
+    }
+
+    /// As [`Self::extend`], always with the logits.
+    pub(crate) fn extend_fallback(
+        &mut self,
+        fallback: &Fallback,
+        tokens: &[u32],
+    ) -> Result<(), EngineError> {
+        let Memory::Candle(running) = &mut self.memory else {
+            unreachable!("the context belongs to a model of candle's");
+        };
+        let running = running.get_or_insert_with(|| Box::new(fallback.start()));
+        let outcome = running.forward(tokens, &mut self.logits);
+        match outcome {
+            Ok(()) => self.tokens.extend_from_slice(tokens),
+            // Some layers have the tokens and others have not.
+            Err(_) => self.clear(),
+        }
+        outcome
     }
 }
 

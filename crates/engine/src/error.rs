@@ -56,6 +56,9 @@ pub enum EngineError {
         found: String,
         expected: String,
     },
+    /// Candle-transformers, which runs what the decoder lacks.
+    #[error("candle-transformers can't run the model: {0}")]
+    Fallback(#[source] candle_core::Error),
     #[error("a compute thread could not be started: {0}")]
     Threads(#[source] io::Error),
 }

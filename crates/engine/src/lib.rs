@@ -6,6 +6,7 @@ mod context;
 mod decoder;
 mod error;
 mod f32x4;
+mod fallback;
 mod generate;
 pub mod gguf;
 pub mod lane;
@@ -34,9 +35,10 @@ pub use generate::{
 };
 pub use lane::{CpuLane, Lane, LaneKind};
 pub use loader::{
-    DEFAULT_N_CTX, LoadOptions, LoadStep, MemoryEstimate, ModelLoader, memory_estimate,
+    DEFAULT_N_CTX, LoadOptions, LoadStep, MemoryEstimate, ModelLoader, check_architecture,
+    memory_estimate,
 };
-pub use model::Model;
+pub use model::{DecoderKind, Model};
 pub use prompt::{Prompt, PromptOptions};
 pub use sampler::SamplingParams;
 #[cfg(not(target_arch = "wasm32"))]

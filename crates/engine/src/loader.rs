@@ -12,12 +12,13 @@ use std::rc::Rc;
 use crate::checksum::{Checksum, Summed};
 use crate::decoder::{
     Decoder, KvType, ModelConfig, ModelError, PlannedTensor, Scratch, assemble, conv_size_bytes,
-    kv_size_bytes, plan,
+    kv_size_bytes, plan, supported_architectures,
 };
 use crate::error::EngineError;
+use crate::fallback::{self, Fallback, fallback_architectures};
 use crate::gguf::Gguf;
 use crate::lane::{CpuLane, Lane};
-use crate::model::Model;
+use crate::model::{Compute, Model};
 use crate::quant::{PendingWeight, Weight};
 use crate::source::ModelSource;
 use crate::template::{ChatTemplate, TemplateError};
@@ -137,8 +138,88 @@ fn check_kv_type(config: &ModelConfig, kv_type: KvType) -> Result<(), EngineErro
 /// What the file says besides its tensors.
 struct Header {
     gguf: Gguf,
-    config: ModelConfig,
+    description: Description,
     words: Words,
+}
+
+/// What the model is, as that which will compute it wants to know.
+enum Description {
+    Own(ModelConfig),
+    Candle(Box<fallback::Plan>),
+}
+
+impl Description {
+    /// Asks the decoder first. Where neither runs the model, the error names what is
+    /// missing, and what there is.
+    fn from_gguf(gguf: &Gguf) -> Result<(Self, Vec<PlannedTensor>), ModelError> {
+        let own = ModelConfig::from_gguf(gguf)
+            .and_then(|config| Ok((plan(gguf, &config)?, config)))
+            .map(|(planned, config)| (Self::Own(config), planned));
+        match own {
+            Err(ModelError::UnsupportedArchitecture { found, supported }) => {
+                match fallback::Plan::from_gguf(gguf)? {
+                    Some(plan) => Ok((Self::Candle(Box::new(plan)), Vec::new())),
+                    None => Err(ModelError::UnsupportedArchitecture {
+                        found,
+                        supported: with_fallback(supported),
+                    }),
+                }
+            }
+            Err(error @ ModelError::UnsupportedFeature { .. }) => {
+                match fallback::Plan::from_gguf(gguf)? {
+                    Some(plan) => Ok((Self::Candle(Box::new(plan)), Vec::new())),
+                    None => Err(error),
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn n_vocab(&self) -> usize {
+        match self {
+            Self::Own(config) => config.n_vocab,
+            Self::Candle(plan) => plan.n_vocab(),
+        }
+    }
+
+    fn n_ctx_max(&self) -> usize {
+        match self {
+            Self::Own(config) => config.n_ctx_train,
+            Self::Candle(plan) => plan.n_ctx_max(),
+        }
+    }
+
+    fn memory_estimate(&self, gguf: &Gguf, n_ctx: usize, kv_type: KvType) -> MemoryEstimate {
+        match self {
+            Self::Own(config) => memory_estimate(gguf, config, n_ctx, kv_type),
+            Self::Candle(plan) => plan.memory_estimate(n_ctx),
+        }
+    }
+}
+
+/// Whether models of the file's architecture are run at all, which may be asked before
+/// all parts of a split model are there.
+///
+/// # Errors
+/// They are not, or the file does not say.
+pub fn check_architecture(gguf: &Gguf) -> Result<(), ModelError> {
+    let found = gguf.architecture()?;
+    let is_own = supported_architectures().any(|own| own == found);
+    if is_own || fallback::is_of_family(gguf)? {
+        return Ok(());
+    }
+    Err(ModelError::UnsupportedArchitecture {
+        found: found.to_owned(),
+        supported: with_fallback(supported_architectures().collect::<Vec<_>>().join(", ")),
+    })
+}
+
+fn with_fallback(own: String) -> String {
+    let fallback: Vec<_> = fallback_architectures().collect();
+    format!(
+        "{own}; through candle-transformers: {}",
+        fallback.join(", ")
+    )
 }
 
 /// What is made of the header's text, step by step.
@@ -159,22 +240,26 @@ impl<S: ModelSource> ModelLoader<S> {
     pub fn new(source: S, options: LoadOptions) -> Result<Self, EngineError> {
         let sum = RefCell::new(Checksum::new());
         let gguf = Gguf::read(&Summed::new(&source, &sum))?;
-        let config = ModelConfig::from_gguf(&gguf)?;
-        let planned = plan(&gguf, &config)?;
-        check_kv_type(&config, options.kv_type)?;
-        let n_ctx = choose_n_ctx(&gguf, &config, &options)?;
-        let memory = memory_estimate(&gguf, &config, n_ctx, options.kv_type);
-        let total_bytes = planned
-            .iter()
-            .map(|planned| planned.tensor.size_bytes)
-            .sum();
+        let (description, planned) = Description::from_gguf(&gguf)?;
+        if let Description::Own(config) = &description {
+            check_kv_type(config, options.kv_type)?;
+        }
+        let n_ctx = choose_n_ctx(&gguf, &description, &options)?;
+        let memory = description.memory_estimate(&gguf, n_ctx, options.kv_type);
+        let total_bytes = match &description {
+            Description::Own(_) => planned
+                .iter()
+                .map(|planned| planned.tensor.size_bytes)
+                .sum(),
+            Description::Candle(plan) => plan.file_bytes(),
+        };
         Ok(Self {
             source,
             sum,
             options,
             header: Some(Header {
                 gguf,
-                config,
+                description,
                 words: Words::Tokenizer(Box::default()),
             }),
             n_ctx,
@@ -212,7 +297,7 @@ impl<S: ModelSource> ModelLoader<S> {
             Words::Tokenizer(mut builder) => match builder.step(&header.gguf)? {
                 None => Words::Tokenizer(builder),
                 Some(tokenizer) => {
-                    check_vocabulary(&tokenizer, &header.config)?;
+                    check_vocabulary(&tokenizer, header.description.n_vocab())?;
                     Words::Template(Box::new(tokenizer))
                 }
             },
@@ -242,7 +327,7 @@ impl<S: ModelSource> ModelLoader<S> {
     }
 
     /// Does one bounded piece: a part of the tokenizer, the template, or some megabytes
-    /// of weights.
+    /// of weights. What candle-transformers will compute, it reads in one piece.
     ///
     /// # Errors
     /// The source fails (the step may be taken again), the tokenizer or template is
@@ -293,17 +378,32 @@ impl<S: ModelSource> ModelLoader<S> {
     }
 
     fn finish(&mut self) -> Result<LoadStep, EngineError> {
-        let header = self.header.take().expect("the model is done already");
+        let header = self.header.as_ref().expect("the model is done already");
+        // What may fail and be tried again comes first.
+        let candle = match &header.description {
+            Description::Own(_) => None,
+            Description::Candle(plan) => Some(plan.read(&self.source, self.n_ctx)?),
+        };
+        let header = self.header.take().expect("it was there just now");
         let Words::Done(tokenizer, template) = header.words else {
             unreachable!("weights are read after everything else");
         };
-        let weights = assemble(&header.config, std::mem::take(&mut self.loaded), self.n_ctx)?;
+        let compute = match (header.description, candle) {
+            (Description::Candle(plan), Some(weights)) => {
+                Compute::Candle(Fallback::new(plan, weights))
+            }
+            (Description::Candle(_), None) => unreachable!("it was read just now"),
+            (Description::Own(config), _) => {
+                let weights = assemble(&config, std::mem::take(&mut self.loaded), self.n_ctx)?;
+                Compute::Own(Decoder::new(config, weights))
+            }
+        };
         let lane = match self.options.lane.take() {
             Some(lane) => lane,
             None => default_lane()?,
         };
         Ok(LoadStep::Done(Box::new(Model::new(
-            Decoder::new(header.config, weights),
+            compute,
             *tokenizer,
             template.map(|template| *template),
             lane,
@@ -314,13 +414,13 @@ impl<S: ModelSource> ModelLoader<S> {
     }
 }
 
-fn check_vocabulary(tokenizer: &Tokenizer, config: &ModelConfig) -> Result<(), EngineError> {
-    if tokenizer.n_vocab() == config.n_vocab {
+fn check_vocabulary(tokenizer: &Tokenizer, n_vocab: usize) -> Result<(), EngineError> {
+    if tokenizer.n_vocab() == n_vocab {
         return Ok(());
     }
     Err(EngineError::Model(ModelError::VocabularyMismatch {
         n_tokens: tokenizer.n_vocab(),
-        n_rows: config.n_vocab,
+        n_rows: n_vocab,
     }))
 }
 
@@ -338,25 +438,27 @@ fn default_lane() -> Result<Rc<dyn Lane>, EngineError> {
 /// The context length asked for, or the longest that memory allows.
 fn choose_n_ctx(
     gguf: &Gguf,
-    config: &ModelConfig,
+    description: &Description,
     options: &LoadOptions,
 ) -> Result<usize, EngineError> {
+    let n_ctx_max = description.n_ctx_max();
     let limit_bytes = options
         .memory_limit_bytes
         .unwrap_or(DEFAULT_MEMORY_LIMIT_BYTES);
     let mut n_ctx = match options.n_ctx {
-        Some(n_ctx) if (1..=config.n_ctx_train).contains(&n_ctx) => n_ctx,
+        Some(n_ctx) if (1..=n_ctx_max).contains(&n_ctx) => n_ctx,
         Some(n_ctx) => {
             return Err(EngineError::InvalidOption {
                 field: "n_ctx",
                 found: n_ctx.to_string(),
-                expected: format!("between 1 and the model's {}", config.n_ctx_train),
+                expected: format!("between 1 and the model's {n_ctx_max}"),
             });
         }
-        None => config.n_ctx_train.min(DEFAULT_N_CTX),
+        None => n_ctx_max.min(DEFAULT_N_CTX),
     };
     loop {
-        let needed_bytes = memory_estimate(gguf, config, n_ctx, options.kv_type).total_bytes;
+        let estimate = description.memory_estimate(gguf, n_ctx, options.kv_type);
+        let needed_bytes = estimate.total_bytes;
         if needed_bytes <= limit_bytes {
             return Ok(n_ctx);
         }

@@ -1,4 +1,4 @@
-//! A loaded model: decoder, tokenizer and template of one file, ready to generate.
+//! A loaded model: decoder, tokenizer and template, ready to generate.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -8,17 +8,35 @@ use crate::constraint::GrammarVocabulary;
 use crate::context::{Context, MAX_LOGITS};
 use crate::decoder::{Decoder, KvType, ModelConfig, PREFILL_CHUNK};
 use crate::error::EngineError;
+use crate::fallback::Fallback;
 use crate::generate::{GenerateOptions, Generation};
 use crate::lane::Lane;
 use crate::sampler::argmax;
 use crate::template::{ChatTemplate, TemplateError};
 use crate::tokenizer::Tokenizer;
 
+/// What computes a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecoderKind {
+    /// This crate's decoder.
+    Own,
+    /// candle-transformers, for what the decoder lacks: slower, on one thread in
+    /// WebAssembly, and with a prompt computed anew where it does not go on from what
+    /// the context holds.
+    Candle,
+}
+
+/// A kind with what it computes.
+pub(crate) enum Compute {
+    Own(Decoder),
+    Candle(Fallback),
+}
+
 /// A model in memory. It does not change: any number of [`Context`]s share it.
 pub struct Model {
     /// Tells this model's contexts from another's.
     id: u64,
-    decoder: Decoder,
+    compute: Compute,
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     lane: Rc<dyn Lane>,
@@ -32,7 +50,7 @@ pub struct Model {
 
 impl Model {
     pub(crate) fn new(
-        decoder: Decoder,
+        compute: Compute,
         tokenizer: Tokenizer,
         template: Option<ChatTemplate>,
         lane: Rc<dyn Lane>,
@@ -43,7 +61,7 @@ impl Model {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            decoder,
+            compute,
             tokenizer,
             template,
             lane,
@@ -56,13 +74,35 @@ impl Model {
 
     /// The file's own name for the model, else its architecture.
     pub fn name(&self) -> &str {
-        let config = self.config();
-        config.name.as_deref().unwrap_or(config.architecture)
+        match &self.compute {
+            Compute::Own(decoder) => decoder.config().name.as_deref(),
+            Compute::Candle(fallback) => fallback.plan().name(),
+        }
+        .unwrap_or(self.architecture())
     }
 
-    /// Sizes and layers.
-    pub fn config(&self) -> &ModelConfig {
-        self.decoder.config()
+    /// GGUF's name for the family.
+    pub fn architecture(&self) -> &'static str {
+        match &self.compute {
+            Compute::Own(decoder) => decoder.config().architecture,
+            Compute::Candle(fallback) => fallback.plan().architecture(),
+        }
+    }
+
+    /// What computes the model.
+    pub fn decoder_kind(&self) -> DecoderKind {
+        match self.compute {
+            Compute::Own(_) => DecoderKind::Own,
+            Compute::Candle(_) => DecoderKind::Candle,
+        }
+    }
+
+    /// The decoder's sizes and layers; `None` where something else computes the model.
+    pub fn config(&self) -> Option<&ModelConfig> {
+        match &self.compute {
+            Compute::Own(decoder) => Some(decoder.config()),
+            Compute::Candle(_) => None,
+        }
     }
 
     /// Text to tokens and back.
@@ -103,9 +143,20 @@ impl Model {
         &self.grammar_vocabulary
     }
 
+    /// How many threads compute the model.
+    pub fn n_threads(&self) -> usize {
+        match self.compute {
+            Compute::Own(_) => self.lane.n_threads(),
+            Compute::Candle(_) => crate::fallback::n_threads(),
+        }
+    }
+
     /// An empty context. Its memory grows with its tokens.
     pub fn new_context(&self) -> Context {
-        Context::new(self.id, &self.decoder, self.kv_type)
+        match &self.compute {
+            Compute::Own(decoder) => Context::new(self.id, decoder, self.kv_type),
+            Compute::Candle(fallback) => Context::of_fallback(self.id, fallback),
+        }
     }
 
     /// Prepares a reply to `prompt`; nothing is computed before the first
@@ -171,15 +222,34 @@ impl Model {
         let n_before = tokens.len() - n_logits;
         ctx.keep_common_prefix(tokens);
         ctx.truncate(n_before);
+        let Compute::Own(decoder) = &self.compute else {
+            return self.last_logits_one_by_one(ctx, tokens, n_before);
+        };
         while ctx.n_past() < n_before {
             let end = (ctx.n_past() + PREFILL_CHUNK).min(n_before);
             let chunk = &tokens[ctx.n_past()..end];
-            ctx.extend(&self.decoder, self.lane(), chunk, 0)?;
+            ctx.extend(decoder, self.lane(), chunk, 0)?;
         }
-        ctx.extend(&self.decoder, self.lane(), &tokens[n_before..], n_logits)?;
+        ctx.extend(decoder, self.lane(), &tokens[n_before..], n_logits)?;
         Ok((0..n_logits)
             .flat_map(|idx| ctx.logits_at(idx).iter().copied())
             .collect())
+    }
+
+    fn last_logits_one_by_one(
+        &self,
+        ctx: &mut Context,
+        tokens: &[u32],
+        n_before: usize,
+    ) -> Result<Vec<f32>, EngineError> {
+        let mut logits = Vec::new();
+        for end in n_before..tokens.len() {
+            while ctx.n_past() <= end {
+                self.extend(ctx, &tokens[..=end])?;
+            }
+            logits.extend_from_slice(ctx.logits());
+        }
+        Ok(logits)
     }
 
     /// The next `count` tokens, always the most likely one, whatever it means:
@@ -203,7 +273,12 @@ impl Model {
         let n_past = ctx.n_past();
         let end = (n_past + PREFILL_CHUNK).min(tokens.len());
         let n_logits = usize::from(end == tokens.len());
-        ctx.extend(&self.decoder, self.lane(), &tokens[n_past..end], n_logits)
+        match &self.compute {
+            Compute::Own(decoder) => {
+                ctx.extend(decoder, self.lane(), &tokens[n_past..end], n_logits)
+            }
+            Compute::Candle(fallback) => ctx.extend_fallback(fallback, &tokens[n_past..end]),
+        }
     }
 
     /// # Panics
@@ -222,7 +297,7 @@ impl Model {
                 n_ctx: self.n_ctx,
             });
         }
-        let n_vocab = self.config().n_vocab;
+        let n_vocab = self.tokenizer.n_vocab();
         match tokens.iter().find(|&&token| token as usize >= n_vocab) {
             Some(&token) => Err(EngineError::UnknownToken { token, n_vocab }),
             None => Ok(()),
@@ -234,6 +309,7 @@ impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Model")
             .field("name", &self.name())
+            .field("decoder", &self.decoder_kind())
             .field("lane", &self.lane.kind())
             .field("n_ctx", &self.n_ctx)
             .finish_non_exhaustive()

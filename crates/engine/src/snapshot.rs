@@ -38,6 +38,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checksum::Checksum;
 use crate::context::Context;
+use crate::decoder::KvCache;
 use crate::error::EngineError;
 use crate::model::Model;
 use crate::quant::KERNEL_DIGEST;
@@ -247,7 +248,8 @@ impl Model {
         if tokens.is_empty() {
             return None;
         }
-        let position_size_bytes = ctx.kv().position_size_bytes();
+        let kv = ctx.kv()?;
+        let position_size_bytes = kv.position_size_bytes();
         let size_bytes = block_size_bytes(position_size_bytes, tokens.len())?;
         let mut bytes = Vec::with_capacity(size_bytes);
         bytes.extend_from_slice(&MAGIC);
@@ -262,7 +264,7 @@ impl Model {
         for token in tokens {
             bytes.extend_from_slice(&token.to_le_bytes());
         }
-        ctx.kv().copy_out(first_position..end, &mut bytes);
+        kv.copy_out(first_position..end, &mut bytes);
         let sum = Checksum::of(&bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
         debug_assert_eq!(bytes.len(), size_bytes);
@@ -322,9 +324,9 @@ pub struct Restoration<'a> {
 
 impl Restoration<'_> {
     /// The bytes that a block of so many positions has; `None` where a model's
-    /// positions are too large to be kept.
+    /// positions are too large to be kept, or not all that it remembers.
     pub fn block_size_bytes(&self, n_tokens: usize) -> Option<usize> {
-        block_size_bytes(self.ctx.kv().position_size_bytes(), n_tokens)
+        block_size_bytes(self.ctx.kv()?.position_size_bytes(), n_tokens)
     }
 
     /// Positions that the context holds now.
@@ -377,8 +379,8 @@ impl Restoration<'_> {
         if block.parent != self.model.key_of(&self.prompt[..first_position]) {
             return Err(SnapshotError::OtherPrefix);
         }
-        let expected = self.ctx.kv().position_size_bytes();
-        if block.position_size_bytes != expected {
+        let expected = self.ctx.kv().map(KvCache::position_size_bytes);
+        if expected != Some(block.position_size_bytes) {
             return Err(SnapshotError::OtherModel);
         }
         Ok(())
@@ -396,7 +398,8 @@ impl Restoration<'_> {
         self.model.extend(self.ctx, &self.prompt[..end])?;
         self.counts.n_computed += end - start;
         let mut computed = Vec::new();
-        self.ctx.kv().copy_out(start..end, &mut computed);
+        let kv = self.ctx.kv().ok_or(SnapshotError::OtherModel)?;
+        kv.copy_out(start..end, &mut computed);
         if part(block, start - first_position..end - first_position) != computed {
             return Err(SnapshotError::OtherNumbers);
         }

@@ -133,8 +133,7 @@ fn absurd_sizes_and_unsupported_features_are_refused() {
         ModelError::OutOfRange { .. }
     ));
     type Metadata = fn(common::GgufWriter) -> common::GgufWriter;
-    let cases: [(&str, Metadata); 5] = [
-        ("llama.expert_count", |w| w.u32("llama.expert_count", 8)),
+    let cases: [(&str, Metadata); 4] = [
         ("llama.rope.scaling.type", |w| {
             w.str("llama.rope.scaling.type", "dynamic")
         }),

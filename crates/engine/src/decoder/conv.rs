@@ -133,9 +133,14 @@ impl ConvMemory {
         }
     }
 
+    /// Whether the model has no such layers.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.shape.n_layer == 0
+    }
+
     /// Makes room for positions `0..n_positions`.
     pub(crate) fn reserve(&mut self, n_positions: usize) -> Result<(), KvOutOfMemory> {
-        if self.shape.n_layer == 0 {
+        if self.is_unused() {
             return Ok(());
         }
         if self.recent.is_empty() {

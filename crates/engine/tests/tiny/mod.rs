@@ -16,7 +16,7 @@ pub const N_CTX: u32 = 512;
 /// The bytes, then `<|im_start|>` and `<|im_end|>`.
 pub const N_VOCAB: u64 = 258;
 
-const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n\
+pub const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n\
     {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 /// What can be varied.
@@ -209,7 +209,7 @@ pub fn single_threaded() -> LoadOptions {
 }
 
 /// The printable stand-ins of GPT-2's byte vocabulary, in the order of the bytes.
-fn tokens() -> Vec<String> {
+pub fn tokens() -> Vec<String> {
     let is_printable = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     let mut n_hidden = 0;
     let mut tokens: Vec<String> = (0..256)
@@ -227,7 +227,7 @@ fn tokens() -> Vec<String> {
     tokens
 }
 
-fn token_types() -> Vec<i32> {
+pub fn token_types() -> Vec<i32> {
     let mut types = vec![1; 256];
     types.extend([3, 3]);
     types
