@@ -31,7 +31,7 @@ pub use config::{ConfigResult, ConfigSetParams, Settings};
 pub use error::{ErrorData, ErrorKind, RpcError};
 pub use frame::{Id, JsonRpc, Notification, Request, Response, ResponseOutcome, RuntimeFrame};
 pub use models::{
-    MemoryEstimate, ModelInfo, ModelParams, ModelsImportParams, ModelsImportResult,
+    MemoryEstimate, ModelInfo, ModelParams, ModelParts, ModelsImportParams, ModelsImportResult,
     ModelsListResult, ModelsLoadParams, ModelsLoadResult, ModelsRemoveResult, ModelsUnloadResult,
     Progress, ProgressPhase,
 };
@@ -39,9 +39,10 @@ pub use persona::{
     PersonaGetParams, PersonaInfo, PersonaResetParams, PersonaResult, PersonaSetParams,
 };
 pub use runtime::{
-    BuildInfo, CancelParams, ChatsInfo, ChatsState, DiedParams, HelloParams, HelloResult, HostInfo,
-    LoadedModel, SelfTestCheck, SelfTestResult, SkippedBuild, StatusResult, StorageChanged,
-    StorageEstimateResult, StorageInfo, StorageKind, StoragePersistResult, StorageTakeOverResult,
+    BuildInfo, CancelParams, ChatsInfo, ChatsState, DecoderKind, DiedParams, HelloParams,
+    HelloResult, HostInfo, LoadedModel, SelfTestCheck, SelfTestResult, SkippedBuild, StatusResult,
+    StorageChanged, StorageEstimateResult, StorageInfo, StorageKind, StoragePersistResult,
+    StorageTakeOverResult,
 };
 pub use sessions::{
     ExportedFile, ImportProblem, ImportProblemKind, SearchHit, SessionInfo, SessionKind,

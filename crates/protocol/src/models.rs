@@ -4,8 +4,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::Id;
 
-/// A model on this device.
+/// The files of a model that was split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct ModelParts {
+    /// How many there are.
+    pub count: u32,
+    /// The numbers, from 1, of those that are not on this device yet. Until they are,
+    /// the model can't be loaded.
+    pub missing: Vec<u32>,
+}
+
+/// A model on this device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
 #[cfg_attr(feature = "schema", ts(optional_fields))]
 pub struct ModelInfo {
@@ -19,7 +30,7 @@ pub struct ModelInfo {
     pub quantization: String,
     /// Number of weights.
     pub parameters: u64,
-    /// Size of the file.
+    /// Size of the file, or of all its files that are here.
     pub size_bytes: u64,
     /// Tokens that the model was made to take in.
     pub context_length: u64,
@@ -30,6 +41,10 @@ pub struct ModelInfo {
     /// Where the file states a licence, its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
+    /// Of a model in several files: which there are. While the first one is missing,
+    /// the name is the id and the architecture is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<ModelParts>,
 }
 
 /// Result of `models.list`.
@@ -46,7 +61,9 @@ pub struct ModelsListResult {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
 #[cfg_attr(feature = "schema", ts(optional_fields))]
 pub struct ModelsImportParams {
-    /// The id it shall have. Default: made from the file's name.
+    /// The id it shall have. Default: made from the file's name. The files of a split
+    /// model are told apart by the ends of their names, `-00001-of-00003` and so on;
+    /// the id is without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// A same-origin address to read from.
@@ -61,7 +78,8 @@ pub struct ModelsImportParams {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
 pub struct ModelsImportResult {
-    /// The model, ready to be loaded.
+    /// The model, ready to be loaded unless it is split and `parts.missing` names more
+    /// files.
     pub model: ModelInfo,
     /// SHA-256 of its file, in hexadecimal.
     pub sha256: String,

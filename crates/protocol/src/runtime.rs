@@ -162,6 +162,18 @@ pub struct DiedParams {
     pub retryable: Option<bool>,
 }
 
+/// What computes a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum DecoderKind {
+    /// The engine's own decoder.
+    Own,
+    /// candle-transformers, for what the own decoder lacks: slower and larger, and a
+    /// prompt that does not go on from the one before is computed anew.
+    Candle,
+}
+
 /// The model in memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
@@ -174,6 +186,8 @@ pub struct LoadedModel {
     pub n_past: u64,
     /// The lane that computes it.
     pub lane: Lane,
+    /// What computes it there.
+    pub decoder: DecoderKind,
     /// What it takes.
     pub memory: MemoryEstimate,
 }

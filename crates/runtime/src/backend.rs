@@ -150,7 +150,7 @@ impl Reply<'_> {
             finish_reason,
             usage: self.usage,
             timings: self.timings,
-            lane: Some(self.shared.lane()),
+            lane: Some(self.shared.lane_in_use()),
         })
     }
 

@@ -112,7 +112,7 @@ impl Shared {
     async fn fetch_builtin(&self, builtin: &BuiltinModel) -> Result<(), RuntimeError> {
         let bytes = self.platform.fetch(&builtin.url).await?;
         let job = ImportJob {
-            id: &builtin.id,
+            file: &builtin.id,
             bytes,
             expected_sha256: builtin.sha256.as_deref(),
             call: None,

@@ -196,6 +196,34 @@ pub enum ImportError {
         /// What it says.
         reason: String,
     },
+    /// A part of a split model whose name does not say so, or says something else.
+    #[error(
+        "the file is part {part} of {count} of a split model; import it under a name that ends in -{part:05}-of-{count:05}"
+    )]
+    PartName {
+        /// Its number, from 1.
+        part: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// A part that does not belong to those that are there.
+    #[error(
+        "the file is part {part} of another model than the files of {id} that are there; import it under another id, or remove {id} first"
+    )]
+    ForeignPart {
+        /// The model's id.
+        id: ModelId,
+        /// The file's number, from 1.
+        part: usize,
+    },
+    /// The parts that are there are of different models, or some can't be read.
+    #[error("the files of {id} that are there can't be used: {reason}")]
+    DamagedSet {
+        /// The model's id.
+        id: ModelId,
+        /// Why.
+        reason: String,
+    },
     /// The file's SHA-256 is not the expected one.
     #[error("the file has SHA-256 {found}, expected {expected}")]
     WrongHash {
@@ -287,6 +315,19 @@ pub enum RuntimeError {
         /// Why not.
         reason: String,
     },
+    /// Some of the files that make the model are not there.
+    #[error(
+        "the model {model} is not complete: it is split into {count} files; import {} too",
+        part_names(.model, .missing, *.count)
+    )]
+    Incomplete {
+        /// Its id.
+        model: ModelId,
+        /// The numbers of those that are missing, from 1.
+        missing: Vec<u32>,
+        /// How many there are to be.
+        count: u32,
+    },
     /// The import can't be done.
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -340,6 +381,17 @@ pub enum RuntimeError {
     Cancelled,
 }
 
+fn part_names(model: &ModelId, missing: &[u32], count: u32) -> String {
+    const MAX_NAMED: usize = 8;
+    let named = missing.iter().take(MAX_NAMED);
+    let named = named.map(|part| format!("{model}-{part:05}-of-{count:05}"));
+    let mut names: Vec<_> = named.collect();
+    if missing.len() > MAX_NAMED {
+        names.push(format!("{} more", missing.len() - MAX_NAMED));
+    }
+    names.join(", ")
+}
+
 fn installed_text(installed: &[String]) -> String {
     if installed.is_empty() {
         "none is installed".to_owned()
@@ -365,7 +417,7 @@ impl RuntimeError {
             | Self::Exchange(_) => ErrorKind::InvalidRequest,
             Self::UnknownMethod { .. } => ErrorKind::UnknownMethod,
             Self::UnknownModel { .. } => ErrorKind::UnknownModel,
-            Self::NotInstalled { .. } => ErrorKind::ModelNotInstalled,
+            Self::NotInstalled { .. } | Self::Incomplete { .. } => ErrorKind::ModelNotInstalled,
             Self::Import(error) => import_kind(error),
             Self::Engine(error) => engine_kind(error),
             Self::Storage(error) => storage_kind(error),
@@ -404,6 +456,10 @@ impl RuntimeError {
             }
             _ => return None,
         };
+        // What is said of parts names the one.
+        if let EngineError::Gguf(GgufError::Split(_)) = error {
+            return None;
+        }
         if let EngineError::Gguf(GgufError::NotGguf { found }) = error {
             return Some(not_a_model(found));
         }
@@ -465,6 +521,9 @@ impl From<&RuntimeError> for RpcError {
             RuntimeError::Params(ParamError::NoCommonVersion { .. }) => {
                 rpc.with_detail(json!({ "protocol": PROTOCOL_VERSIONS }))
             }
+            RuntimeError::Incomplete { missing, count, .. } => {
+                rpc.with_detail(json!({ "missing_parts": missing, "n_parts": count }))
+            }
             RuntimeError::UnknownModel { installed, .. } => {
                 rpc.with_detail(json!({ "installed": installed }))
             }
@@ -506,10 +565,12 @@ fn import_kind(error: &ImportError) -> ErrorKind {
         | ImportError::NoId { .. }
         | ImportError::Exists { .. }
         | ImportError::Builtin { .. }
+        | ImportError::PartName { .. }
+        | ImportError::ForeignPart { .. }
         | ImportError::TooLarge { .. } => ErrorKind::InvalidRequest,
         ImportError::Running { .. } => ErrorKind::Busy,
         ImportError::TemplateRefuses { .. } => ErrorKind::UnsupportedModel,
-        ImportError::WrongHash { .. } => ErrorKind::CorruptModel,
+        ImportError::WrongHash { .. } | ImportError::DamagedSet { .. } => ErrorKind::CorruptModel,
     }
 }
 
@@ -572,6 +633,8 @@ fn engine_kind(error: &EngineError) -> ErrorKind {
         // The model's own template and tokenizer made these prompts.
         EngineError::EmptyPrompt | EngineError::UnknownToken { .. } => ErrorKind::CorruptModel,
         EngineError::Threads(_) => ErrorKind::Internal,
+        // Whatever could be wrong with the file has been checked before.
+        EngineError::Fallback(_) => ErrorKind::Internal,
     }
 }
 
@@ -591,6 +654,7 @@ fn schema_kind(error: &SchemaError) -> ErrorKind {
 fn gguf_kind(error: &GgufError) -> ErrorKind {
     match error {
         GgufError::Io { .. } => ErrorKind::StorageFailed,
+        GgufError::InFile { source, .. } => gguf_kind(source),
         GgufError::BigEndian
         | GgufError::UnsupportedVersion { .. }
         | GgufError::UnknownTensorType { .. } => ErrorKind::UnsupportedModel,
@@ -610,6 +674,7 @@ fn gguf_kind(error: &GgufError) -> ErrorKind {
         | GgufError::TensorMisaligned { .. }
         | GgufError::TensorOutOfFile { .. }
         | GgufError::TensorsOverlap { .. }
+        | GgufError::Split(_)
         | GgufError::MissingKey { .. }
         | GgufError::WrongType { .. } => ErrorKind::CorruptModel,
     }

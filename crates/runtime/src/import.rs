@@ -1,22 +1,24 @@
 //! `models.import`: bytes from outside become a stored model, or leave nothing behind.
 //!
 //! The way: check the id and the room, copy and hash into a file that nobody sees,
-//! check that the engine can run it, publish it in one step.
+//! check that the engine can run it, publish it in one step. The parts of a split
+//! model come one after the other, in any order: each is checked by itself and against
+//! those that are there, and the one that completes the model with all the others.
 
 use std::fmt::Write as _;
 use std::io;
 
 use nox_core::CancelToken;
-use nox_engine::gguf::Gguf;
+use nox_engine::gguf::{Gguf, Split};
 use nox_engine::template::{ChatMessage, ChatTemplate, RenderOptions, TemplateError};
-use nox_engine::{EngineError, LoadOptions, ModelLoader, ModelSource};
+use nox_engine::{EngineError, LoadOptions, ModelLoader, ModelSource, check_architecture};
 use nox_protocol::{ModelInfo, ModelsImportResult, ProgressPhase};
 use sha2::{Digest, Sha256};
 
-use crate::catalogue::describe_gguf;
+use crate::catalogue::{FileFacts, describe_gguf};
 use crate::connection::{Attachment, Call};
-use crate::error::{ImportError, RuntimeError};
-use crate::loader::{Engine, or_cancelled};
+use crate::error::{ImportError, ParamError, RuntimeError};
+use crate::loader::{Engine, join_sources, or_cancelled};
 use crate::model_id::ModelId;
 use crate::params::Params;
 use crate::platform::{ByteStream, ModelWriter, Platform, StorageError};
@@ -32,7 +34,8 @@ const HASH_CHUNK_BYTES: usize = 1 << 20;
 
 /// One import.
 pub(crate) struct ImportJob<'a> {
-    pub(crate) id: &'a ModelId,
+    /// The file's id; that of a part ends in its number.
+    pub(crate) file: &'a ModelId,
     pub(crate) bytes: Box<dyn ByteStream>,
     /// In hexadecimal, where it is known.
     pub(crate) expected_sha256: Option<&'a str>,
@@ -62,41 +65,59 @@ impl Shared {
             (None, None) => return Err(ImportError::NoSource.into()),
             (Some(_), Some(_)) => return Err(ImportError::TwoSources.into()),
         };
-        let id = match params.optional_str("id")? {
-            Some(id) => ModelId::parse(id).map_err(crate::error::ParamError::from)?,
+        let file = match params.optional_str("id")? {
+            Some(id) => given_id(id, &origin)?,
             None => default_id(&origin)?,
         };
         or_cancelled(&call.cancel, self.builtin.ready()).await?;
-        self.check_id_is_free(&id, replace).await?;
+        self.check_id_is_free(&file, replace).await?;
         let bytes = match origin {
             Origin::Attached(attachment) => attachment.bytes,
             Origin::Url(url) => or_cancelled(&call.cancel, self.platform.fetch(&url)).await??,
         };
-        let (mut model, sha256) = self
+        let (model, sha256) = self
             .import(ImportJob {
-                id: &id,
+                file: &file,
                 bytes,
                 expected_sha256: None,
                 call: Some(call),
                 cancel: &call.cancel,
             })
             .await?;
-        model.loaded = self.loaded_id().as_ref() == Some(&id);
         Ok(ModelsImportResult { model, sha256 })
     }
 
-    async fn check_id_is_free(&self, id: &ModelId, replace: bool) -> Result<(), RuntimeError> {
-        if self.is_builtin(id) || id.as_str() == nox_core::DEFAULT_ALIAS {
-            return Err(ImportError::Builtin { id: id.clone() }.into());
+    async fn check_id_is_free(&self, file: &ModelId, replace: bool) -> Result<(), RuntimeError> {
+        let id = model_of(file);
+        if self.is_builtin(&id) || id.as_str() == nox_core::DEFAULT_ALIAS {
+            return Err(ImportError::Builtin { id }.into());
         }
         let stored = self.store.list().await?;
-        if !replace && stored.iter().any(|model| model.id == *id) {
-            return Err(ImportError::Exists { id: id.clone() }.into());
+        let is_taken = |taken: &ModelId| stored.iter().any(|model| model.id == *taken);
+        // A model in one file can't become one of parts, nor the other way round.
+        let is_other = |model: &ModelId| *model != *file && model_of(model) == id;
+        let others = || {
+            stored
+                .iter()
+                .map(|model| &model.id)
+                .filter(|id| is_other(id))
+        };
+        let is_other_kind = match file.as_part() {
+            Some(_) => is_taken(&id),
+            None => others().next().is_some(),
+        };
+        if is_other_kind || (!replace && is_taken(file)) {
+            let id = match is_other_kind {
+                true => id,
+                false => file.clone(),
+            };
+            return Err(ImportError::Exists { id }.into());
         }
         Ok(())
     }
 
-    /// Runs an import. Returns the model and the SHA-256 of its file.
+    /// Runs an import. Returns the model, as far as it is there, and the SHA-256 of the
+    /// file.
     ///
     /// # Cancel safety
     /// Raise the job's token rather than drop the future: a dropped one may leave a
@@ -106,7 +127,8 @@ impl Shared {
         mut job: ImportJob<'_>,
     ) -> Result<(ModelInfo, String), RuntimeError> {
         self.check_room(job.bytes.size_bytes()).await?;
-        let id = job.id.clone();
+        // One part at a time, so that the last one sees all the others.
+        let id = model_of(job.file);
         if !self.importing.borrow_mut().insert(id.clone()) {
             return Err(ImportError::Running { id }.into());
         }
@@ -145,22 +167,27 @@ impl Shared {
         &self,
         job: &mut ImportJob<'_>,
     ) -> Result<(ModelInfo, String), RuntimeError> {
-        let mut writer = self.store.create(job.id).await?;
+        let id = model_of(job.file);
+        let mut writer = self.store.create(job.file).await?;
         let outcome = match self.fill(&mut *writer, job).await {
             // A model in memory must not have its file changed under it.
-            Ok(facts) => self.free_from_memory(job.id).map(|engine| (facts, engine)),
+            Ok(filled) => self.free_from_memory(&id).map(|engine| (filled, engine)),
             Err(error) => Err(error),
         };
         match outcome {
-            Ok((facts, _engine)) => {
-                let is_replaced = self.catalogue.find(job.id).is_some();
+            Ok(((facts, sha256), _engine)) => {
+                let is_replaced = self.describe_model(&id).is_some();
                 writer.publish().await?;
                 // The file is there whatever happens now, so nothing may fail any more.
-                self.catalogue.record(job.id, &facts.0);
+                let alone = facts.info().clone();
+                self.catalogue.record(job.file, facts);
                 if is_replaced {
-                    self.warm.remove_model(job.id).await;
+                    self.warm.remove_model(&id).await;
                 }
-                Ok(facts)
+                // A file named like a part that is none is a model by its whole name.
+                let described = self.describe_model(&id);
+                let described = described.or_else(|| self.describe_model(job.file));
+                Ok((described.unwrap_or(alone), sha256))
             }
             Err(error) => {
                 writer.discard().await;
@@ -187,7 +214,7 @@ impl Shared {
         &self,
         writer: &mut dyn ModelWriter,
         job: &mut ImportJob<'_>,
-    ) -> Result<(ModelInfo, String), RuntimeError> {
+    ) -> Result<(FileFacts, String), RuntimeError> {
         let sha256 = self.copy(writer, job).await?;
         if let Some(expected) = job.expected_sha256
             && !expected.eq_ignore_ascii_case(&sha256)
@@ -203,20 +230,64 @@ impl Shared {
         let clock = &*self.platform;
         let phase = ProgressPhase::Verifying;
         let mut meter = Meter::new(job.call, clock, phase, Some(size_bytes));
-        let gguf = self.check_runnable(source, job.cancel).await?;
+        let gguf = Gguf::read_part(source).map_err(EngineError::from)?;
+        let facts = describe_gguf(&gguf, job.file, self.is_builtin(job.file))?;
+        match facts.split() {
+            None => self.check_runnable(source, job.cancel).await?,
+            Some(split) => self.check_part(split, &gguf, source, job).await?,
+        }
         meter.tell(size_bytes);
-        let is_builtin = self.is_builtin(job.id);
-        let model = describe_gguf(&gguf, job.id, is_builtin).map_err(EngineError::from)?;
-        Ok((model, sha256))
+        Ok((facts, sha256))
     }
 
-    /// Whether the engine will load this file and chat with it, as far as can be told
-    /// without reading the weights. Returns the header.
+    /// Whether a part fits those that are there, and, if it is the last one, whether
+    /// the engine will load them together.
+    async fn check_part(
+        &self,
+        split: Split,
+        gguf: &Gguf,
+        source: &dyn ModelSource,
+        job: &ImportJob<'_>,
+    ) -> Result<(), RuntimeError> {
+        if split.part == 1 {
+            check_architecture(gguf).map_err(EngineError::from)?;
+        }
+        let id = model_of(job.file);
+        self.refresh_catalogue().await?;
+        if let Some(reason) = self.catalogue.damage(&id) {
+            return Err(ImportError::DamagedSet { id, reason }.into());
+        }
+        let mut sources: Vec<Box<dyn ModelSource + '_>> = vec![Box::new(source)];
+        for file in self.catalogue.files(&id) {
+            if file == *job.file {
+                continue;
+            }
+            let other = self.store.open(&file).await?;
+            let found = Gguf::read_part(&other).map_err(|error| ImportError::DamagedSet {
+                id: id.clone(),
+                reason: format!("{file}: {error}"),
+            })?;
+            let of_set = |split: Split| (split.count, split.n_tensors);
+            if found.split().map(of_set) != Some(of_set(split)) {
+                let part = split.part;
+                return Err(ImportError::ForeignPart { id, part }.into());
+            }
+            sources.push(other);
+        }
+        if sources.len() < split.count {
+            return Ok(());
+        }
+        let joined = join_sources(sources)?;
+        self.check_runnable(&*joined, job.cancel).await
+    }
+
+    /// Whether the engine will load this model and chat with it, as far as can be told
+    /// without reading the weights.
     async fn check_runnable(
         &self,
         source: &dyn ModelSource,
         cancel: &CancelToken,
-    ) -> Result<Gguf, RuntimeError> {
+    ) -> Result<(), RuntimeError> {
         // How much memory there is does not say whether the file is sound.
         let options = LoadOptions {
             memory_limit_bytes: Some(u64::MAX),
@@ -227,7 +298,7 @@ impl Shared {
         while !loader.check_step()? {
             self.pause(cancel).await?;
         }
-        let (gguf, template) = loader.into_checked();
+        let (_, template) = loader.into_checked();
         let template = template.ok_or(EngineError::from(TemplateError::Missing))?;
         // The shortest conversations, with and without a system message.
         let user = ChatMessage::new("user", "hi");
@@ -242,7 +313,7 @@ impl Shared {
         }
         match refusal {
             Some(reason) => Err(ImportError::TemplateRefuses { reason }.into()),
-            None => Ok(gguf),
+            None => Ok(()),
         }
     }
 
@@ -300,11 +371,32 @@ fn needs(error: StorageError, total: Option<u64>) -> StorageError {
     }
 }
 
+/// The id of the model that a file is or belongs to, by its name.
+fn model_of(file: &ModelId) -> ModelId {
+    file.as_part().map_or_else(|| file.clone(), |name| name.set)
+}
+
+impl Origin {
+    fn file_name(&self) -> &str {
+        match self {
+            Self::Attached(attachment) => attachment.name.as_deref().unwrap_or_default(),
+            Self::Url(url) => url.split(['?', '#']).next().unwrap_or_default(),
+        }
+    }
+}
+
+/// The id that was asked for; of a part, with the number that the file's name tells.
+fn given_id(id: &str, origin: &Origin) -> Result<ModelId, ParamError> {
+    let id = ModelId::parse(id)?;
+    let of_file = ModelId::from_file_name(origin.file_name());
+    match (id.as_part(), of_file.and_then(|file| file.as_part())) {
+        (None, Some(name)) => Ok(id.of_part(name.part, name.count)?),
+        _ => Ok(id),
+    }
+}
+
 fn default_id(origin: &Origin) -> Result<ModelId, ImportError> {
-    let name = match origin {
-        Origin::Attached(attachment) => attachment.name.as_deref().unwrap_or_default(),
-        Origin::Url(url) => url.split(['?', '#']).next().unwrap_or_default(),
-    };
+    let name = origin.file_name();
     ModelId::from_file_name(name).ok_or_else(|| ImportError::NoId {
         name: name.chars().take(128).collect(),
     })

@@ -6,10 +6,14 @@ use std::rc::Rc;
 
 use futures::future::{Either, select};
 use nox_core::CancelToken;
-use nox_engine::{Context, KvType, LoadOptions, LoadStep, Model, ModelLoader};
-use nox_protocol::{LoadedModel, MemoryEstimate};
+use nox_engine::{
+    Context, DecoderKind, JoinedSource, KvType, LoadOptions, LoadStep, Model, ModelLoader,
+    ModelSource,
+};
+use nox_protocol::{Lane, LoadedModel, MemoryEstimate, ModelParts};
 use nox_store::SessionId;
 
+use crate::catalogue::Listed;
 use crate::error::RuntimeError;
 use crate::model_id::ModelId;
 use crate::platform::StorageError;
@@ -102,12 +106,7 @@ impl Shared {
             return Ok(0.0);
         }
         let started_ms = self.platform.now_ms();
-        let source = self.store.open(spec.id).await.inspect_err(|error| {
-            // Another tab has removed it.
-            if matches!(error, StorageError::NotFound { .. }) {
-                self.catalogue.forget(spec.id);
-            }
-        })?;
+        let source = self.open_model(spec.id).await?;
         let n_ctx = spec
             .n_ctx
             .map(|n_ctx| usize::try_from(n_ctx).unwrap_or(usize::MAX));
@@ -137,7 +136,8 @@ impl Shared {
             id: spec.id.to_string(),
             n_ctx: model.n_ctx() as u64,
             n_past: 0,
-            lane: self.lane(),
+            lane: self.lane_of(&model),
+            decoder: wire_decoder(model.decoder_kind()),
             memory,
         });
         engine.loaded = Some(Loaded {
@@ -147,6 +147,57 @@ impl Shared {
             chat: None,
         });
         Ok(self.platform.now_ms() - started_ms)
+    }
+
+    /// Opens the model's file, or all of them.
+    async fn open_model(&self, id: &ModelId) -> Result<Box<dyn ModelSource>, RuntimeError> {
+        let files = match self.catalogue.look_up(id) {
+            Some(listed) => {
+                self.check_complete(id, &listed)?;
+                listed.files
+            }
+            None => vec![id.clone()],
+        };
+        let mut sources = Vec::new();
+        for file in &files {
+            let source = self.store.open(file).await.inspect_err(|error| {
+                // Another tab has removed it.
+                if matches!(error, StorageError::NotFound { .. }) {
+                    self.catalogue.forget(file);
+                }
+            })?;
+            sources.push(source);
+        }
+        join_sources(sources)
+    }
+
+    fn check_complete(&self, id: &ModelId, listed: &Listed) -> Result<(), RuntimeError> {
+        match &listed.info.parts {
+            Some(ModelParts { count, missing }) if !missing.is_empty() => {
+                Err(RuntimeError::Incomplete {
+                    model: id.clone(),
+                    missing: missing.clone(),
+                    count: *count,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the model computes.
+    fn lane_of(&self, model: &Model) -> Lane {
+        let lane = self.lane();
+        match model.decoder_kind() {
+            DecoderKind::Own => lane,
+            DecoderKind::Candle => Lane {
+                threads: u32::try_from(model.n_threads()).unwrap_or(u32::MAX),
+                why: format!(
+                    "candle-transformers computes {} models, which the decoder does not",
+                    model.architecture()
+                ),
+                ..lane
+            },
+        }
     }
 
     pub(crate) fn unload(&self, engine: &mut Engine) {
@@ -159,6 +210,27 @@ impl Shared {
         if let Some(loaded) = &mut *self.loaded.borrow_mut() {
             loaded.n_past = n_past as u64;
         }
+    }
+}
+
+/// The parts of a model as one source; a whole file stays what it is.
+pub(crate) fn join_sources<'a>(
+    mut sources: Vec<Box<dyn ModelSource + 'a>>,
+) -> Result<Box<dyn ModelSource + 'a>, RuntimeError> {
+    if sources.len() == 1 {
+        return Ok(sources.remove(0));
+    }
+    let joined = JoinedSource::new(sources).map_err(|error| StorageError::Failed {
+        action: "open the files of a model",
+        reason: error.to_string(),
+    })?;
+    Ok(Box::new(joined))
+}
+
+fn wire_decoder(kind: DecoderKind) -> nox_protocol::DecoderKind {
+    match kind {
+        DecoderKind::Own => nox_protocol::DecoderKind::Own,
+        DecoderKind::Candle => nox_protocol::DecoderKind::Candle,
     }
 }
 

@@ -7,6 +7,7 @@ use nox_protocol::{
     ProgressPhase,
 };
 
+use crate::catalogue::missing_parts;
 use crate::connection::Call;
 use crate::error::{ImportError, ParamError, RuntimeError};
 use crate::loader::LoadSpec;
@@ -86,7 +87,8 @@ impl Shared {
     }
 
     fn preferred(&self) -> Option<ModelId> {
-        let models = self.catalogue.known();
+        let mut models = self.catalogue.known();
+        models.retain(|model| missing_parts(model).is_empty());
         let best = models.iter().min_by_key(|model| !model.builtin);
         let sound = best.and_then(|model| ModelId::parse(&model.id).ok());
         let builtin = self.options.builtin.as_ref().map(|builtin| &builtin.id);
@@ -143,14 +145,17 @@ impl Shared {
             (true, Some(engine)) => Some(engine),
             (false, _) => None,
         };
+        let files = self.catalogue.files(&id);
         let stored = self.store.list().await?;
-        let size = stored.iter().find(|model| model.id == id);
-        let freed_bytes = size.map_or(0, |model| model.size_bytes);
+        let mine = stored.iter().filter(|model| files.contains(&model.id));
+        let freed_bytes = mine.map(|model| model.size_bytes).sum();
         if let Some(engine) = &mut engine {
             self.unload(engine);
         }
-        self.store.remove(&id).await?;
-        self.catalogue.forget(&id);
+        for file in files {
+            self.store.remove(&file).await?;
+            self.catalogue.forget(&file);
+        }
         self.warm.remove_model(&id).await;
         Ok(ModelsRemoveResult {
             removed: id.to_string(),

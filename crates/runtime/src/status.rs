@@ -144,6 +144,14 @@ impl Shared {
         }
     }
 
+    /// The lane of the model in memory, else the one there is.
+    pub(crate) fn lane_in_use(&self) -> Lane {
+        let loaded = self.loaded.borrow();
+        loaded
+            .as_ref()
+            .map_or_else(|| self.lane(), |model| model.lane.clone())
+    }
+
     fn storage_info(&self) -> StorageInfo {
         let warnings = [
             self.store.warning(),

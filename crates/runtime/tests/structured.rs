@@ -45,7 +45,10 @@ fn a_reply_fits_the_schema_streamed_or_not() {
     let whole = host.chat(&params).unwrap();
     assert_eq!(whole.meta.finish_reason, FinishReason::Stop);
     let value: Value = serde_json::from_str(&whole.message.content).unwrap();
-    assert!(value["name"].is_string() && value["age"].is_u64(), "{value}");
+    assert!(
+        value["name"].is_string() && value["age"].is_u64(),
+        "{value}"
+    );
     assert!(["glad", "calm"].contains(&value["mood"].as_str().unwrap()));
     assert_eq!(value.as_object().unwrap().len(), 3);
 

@@ -572,6 +572,20 @@ title: string | null,
 turn: number, };
 
 /**
+ * The files of a model that was split.
+ */
+export type ModelParts = { 
+/**
+ * How many there are.
+ */
+count: number, 
+/**
+ * The numbers, from 1, of those that are not on this device yet. Until they are,
+ * the model can't be loaded.
+ */
+missing: Array<number>, };
+
+/**
  * A model on this device.
  */
 export type ModelInfo = { 
@@ -596,7 +610,7 @@ quantization: string,
  */
 parameters: number, 
 /**
- * Size of the file.
+ * Size of the file, or of all its files that are here.
  */
 size_bytes: number, 
 /**
@@ -614,7 +628,12 @@ loaded: boolean,
 /**
  * Where the file states a licence, its name.
  */
-license?: string, };
+license?: string, 
+/**
+ * Of a model in several files: which there are. While the first one is missing,
+ * the name is the id and the architecture is empty.
+ */
+parts?: ModelParts, };
 
 /**
  * Result of `models.list`.
@@ -631,7 +650,9 @@ models: Array<ModelInfo>, };
  */
 export type ModelsImportParams = { 
 /**
- * The id it shall have. Default: made from the file's name.
+ * The id it shall have. Default: made from the file's name. The files of a split
+ * model are told apart by the ends of their names, `-00001-of-00003` and so on;
+ * the id is without.
  */
 id?: string, 
 /**
@@ -648,7 +669,8 @@ replace?: boolean, };
  */
 export type ModelsImportResult = { 
 /**
- * The model, ready to be loaded.
+ * The model, ready to be loaded unless it is split and `parts.missing` names more
+ * files.
  */
 model: ModelInfo, 
 /**
@@ -915,6 +937,11 @@ message: string,
 retryable?: boolean, };
 
 /**
+ * What computes a model.
+ */
+export type DecoderKind = "own" | "candle";
+
+/**
  * The model in memory.
  */
 export type LoadedModel = { 
@@ -934,6 +961,10 @@ n_past: number,
  * The lane that computes it.
  */
 lane: Lane, 
+/**
+ * What computes it there.
+ */
+decoder: DecoderKind, 
 /**
  * What it takes.
  */

@@ -159,7 +159,7 @@ impl Shared {
         self.builtin.ready().await;
         self.refresh_catalogue().await?;
         let runtime = &self.chats.stored().runtime;
-        let has_models = !self.catalogue.known().is_empty();
+        let has_models = self.catalogue.has_any();
         let aliases = runtime.aliases().map(|(alias, _)| AliasState {
             alias: alias.to_owned(),
             is_installed: self.is_reachable(runtime, alias),

@@ -122,10 +122,11 @@ impl Shared {
     /// Whether this model is installed; without a name, whether any is.
     fn has_model(&self, model: Option<&str>) -> bool {
         let Some(model) = model else {
-            return !self.catalogue.known().is_empty();
+            return self.catalogue.has_any();
         };
         let id = ModelId::parse(model).ok();
-        id.is_some_and(|id| self.catalogue.find(&id).is_some())
+        let listed = id.and_then(|id| self.catalogue.look_up(&id));
+        listed.is_some_and(|listed| listed.missing().is_empty())
     }
 }
 

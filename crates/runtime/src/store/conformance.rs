@@ -1,5 +1,7 @@
 //! What [`ModelStore`] and [`SnapshotStore`] promise, as tests for any implementation.
 
+use nox_engine::{JoinedSource, ModelSource};
+
 use crate::model_id::ModelId;
 use crate::platform::{ModelStore, ModelWriter, SnapshotStore, StorageError};
 use crate::warm::SnapshotName;
@@ -19,6 +21,7 @@ pub async fn check(store: &dyn ModelStore) {
     publishing_replaces(store).await;
     two_writers_do_not_share_a_file(store).await;
     removing_removes(store).await;
+    parts_lie_beside_each_other(store).await;
 }
 
 fn id(text: &str) -> ModelId {
@@ -132,6 +135,35 @@ async fn removing_removes(store: &dyn ModelStore) {
             matches!(again, Err(StorageError::NotFound { .. })),
             "gone is gone"
         );
+    }
+    assert_eq!(ids(store).await, [""; 0]);
+}
+
+/// The files of a split model are read at the same time, and go one by one.
+async fn parts_lie_beside_each_other(store: &dyn ModelStore) {
+    let names = ["m-00001-of-00002", "m-00002-of-00002"];
+    for name in names {
+        let writer = written(store, name, &[name.as_bytes()]).await;
+        writer.publish().await.expect("publishing works");
+    }
+    assert_eq!(ids(store).await, names);
+    let mut sources = Vec::new();
+    for name in names {
+        let opened = store.open(&id(name)).await;
+        sources.push(opened.expect("several files can be open at once"));
+    }
+    // A part that comes last is checked with those that are there.
+    let writer = written(store, "m-00003-of-00003", &[b"more"]).await;
+    sources.push(Box::new(b"x".to_vec()));
+    let joined = JoinedSource::new(sources).expect("small");
+    let mut bytes = vec![0; 33];
+    joined.read_at(0, &mut bytes).expect("they are readable");
+    assert_eq!(bytes, b"m-00001-of-00002m-00002-of-00002x");
+    drop(joined);
+    writer.discard().await;
+    for name in names {
+        let removed = store.remove(&id(name)).await;
+        removed.expect("a file that was read can be removed");
     }
     assert_eq!(ids(store).await, [""; 0]);
 }

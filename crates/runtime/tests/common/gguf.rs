@@ -23,6 +23,8 @@ pub struct TinyModel {
     /// The type id that `output.weight` claims to have.
     pub output_type: u32,
     pub seed: u64,
+    /// Two feed-forward parts to choose from: a model that only the fallback runs.
+    pub has_experts: bool,
 }
 
 impl Default for TinyModel {
@@ -35,6 +37,7 @@ impl Default for TinyModel {
             has_tokenizer: true,
             output_type: 0,
             seed: 1,
+            has_experts: false,
         }
     }
 }
@@ -42,30 +45,24 @@ impl Default for TinyModel {
 impl TinyModel {
     /// The file's bytes.
     pub fn bytes(&self) -> Vec<u8> {
-        let metadata = self.metadata();
+        file(&self.metadata(), &self.tensors())
+    }
+
+    /// The same model in `count` files.
+    pub fn parts(&self, count: usize) -> Vec<Vec<u8>> {
         let tensors = self.tensors();
-        let mut file = Vec::new();
-        file.extend(b"GGUF");
-        put_u32(&mut file, 3);
-        put_u64(&mut file, tensors.len());
-        put_u64(&mut file, metadata.n_entries);
-        file.extend(&metadata.bytes);
-        let mut offset = 0;
-        for tensor in &tensors {
-            put_str(&mut file, &tensor.name);
-            put_u32(&mut file, u32::try_from(tensor.dims.len()).unwrap());
-            for &dim in &tensor.dims {
-                put_u64(&mut file, dim);
-            }
-            put_u32(&mut file, tensor.type_id);
-            put_u64(&mut file, offset);
-            offset += (4 * tensor.values.len()).next_multiple_of(ALIGNMENT);
-        }
-        for tensor in &tensors {
-            file.resize(file.len().next_multiple_of(ALIGNMENT), 0);
-            file.extend(tensor.values.iter().flat_map(|value| value.to_le_bytes()));
-        }
-        file
+        let per_part = tensors.len().div_ceil(count);
+        let part = |(no, mine): (usize, &[Tensor])| {
+            let mut metadata = match no {
+                0 => self.metadata(),
+                _ => Metadata::default(),
+            };
+            metadata.u32("split.no", u32::try_from(no).unwrap());
+            metadata.u32("split.count", u32::try_from(count).unwrap());
+            metadata.u32("split.tensors.count", u32::try_from(tensors.len()).unwrap());
+            file(&metadata, mine)
+        };
+        tensors.chunks(per_part).enumerate().map(part).collect()
     }
 
     fn metadata(&self) -> Metadata {
@@ -86,6 +83,10 @@ impl TinyModel {
             metadata.u32(&format!("{arch}.{key}"), value);
         }
         metadata.f32(&format!("{arch}.attention.layer_norm_rms_epsilon"), 1e-5);
+        if self.has_experts {
+            metadata.u32(&format!("{arch}.expert_count"), 2);
+            metadata.u32(&format!("{arch}.expert_used_count"), 1);
+        }
         if self.has_tokenizer {
             let tokens: Vec<String> = ["<unk>", "<s>", "</s>"]
                 .into_iter()
@@ -130,7 +131,7 @@ impl TinyModel {
                 row.fill(0.0);
             }
         }
-        vec![
+        let mut tensors = vec![
             matrix("token_embd.weight", N_VOCAB, N_EMBD),
             norm("output_norm.weight"),
             output,
@@ -140,11 +141,50 @@ impl TinyModel {
             matrix("blk.0.attn_v.weight", N_EMBD / 2, N_EMBD),
             matrix("blk.0.attn_output.weight", N_EMBD, N_EMBD),
             norm("blk.0.ffn_norm.weight"),
-            matrix("blk.0.ffn_gate.weight", N_FF, N_EMBD),
-            matrix("blk.0.ffn_up.weight", N_FF, N_EMBD),
-            matrix("blk.0.ffn_down.weight", N_EMBD, N_FF),
-        ]
+        ];
+        if self.has_experts {
+            tensors.push(matrix("blk.0.ffn_gate_inp.weight", 2, N_EMBD));
+        }
+        for (part, n_rows, n_cols) in [
+            ("ffn_gate", N_FF, N_EMBD),
+            ("ffn_up", N_FF, N_EMBD),
+            ("ffn_down", N_EMBD, N_FF),
+        ] {
+            if self.has_experts {
+                let mut experts = matrix(&format!("blk.0.{part}_exps.weight"), 2 * n_rows, n_cols);
+                experts.dims = vec![n_cols, n_rows, 2];
+                tensors.push(experts);
+            } else {
+                tensors.push(matrix(&format!("blk.0.{part}.weight"), n_rows, n_cols));
+            }
+        }
+        tensors
     }
+}
+
+fn file(metadata: &Metadata, tensors: &[Tensor]) -> Vec<u8> {
+    let mut file = Vec::new();
+    file.extend(b"GGUF");
+    put_u32(&mut file, 3);
+    put_u64(&mut file, tensors.len());
+    put_u64(&mut file, metadata.n_entries);
+    file.extend(&metadata.bytes);
+    let mut offset = 0;
+    for tensor in tensors {
+        put_str(&mut file, &tensor.name);
+        put_u32(&mut file, u32::try_from(tensor.dims.len()).unwrap());
+        for &dim in &tensor.dims {
+            put_u64(&mut file, dim);
+        }
+        put_u32(&mut file, tensor.type_id);
+        put_u64(&mut file, offset);
+        offset += (4 * tensor.values.len()).next_multiple_of(ALIGNMENT);
+    }
+    for tensor in tensors {
+        file.resize(file.len().next_multiple_of(ALIGNMENT), 0);
+        file.extend(tensor.values.iter().flat_map(|value| value.to_le_bytes()));
+    }
+    file
 }
 
 struct Tensor {
