@@ -320,7 +320,8 @@ export class ChatStore {
   readonly selectModel = (id: string): Promise<void> => this.#models.select(id);
 
   /** Takes a GGUF file into storage and lets it answer. */
-  readonly importModel = (file: File): Promise<void> => this.#models.import(file);
+  readonly importModel = (file: File | readonly File[]): Promise<ModelInfo | null> =>
+    this.#models.import(file instanceof File ? [file] : file);
 
   /** Ends an import; nothing of it stays. */
   readonly cancelTransfer = (): void => this.#models.cancel();

@@ -41,6 +41,11 @@ export interface ModelsOwner {
 /** The alias that always names a model that is there. */
 export const DEFAULT_MODEL = "nox";
 
+/** Whether all files of a model are on this device, so that it can be loaded. */
+function isComplete({ parts }: ModelInfo): boolean {
+  return !parts || parts.missing.length === 0;
+}
+
 export class ModelChoice {
   readonly #owner: ModelsOwner;
   #abort: AbortController | null = null;
@@ -62,12 +67,19 @@ export class ModelChoice {
     await this.refresh();
   }
 
-  async import(file: File): Promise<void> {
-    if (this.#owner.snapshot().transfer) return;
+  /** Takes one file after the other, until one fails; the last one's model, if it came so far. */
+  async import(files: readonly File[]): Promise<ModelInfo | null> {
+    if (this.#owner.snapshot().transfer) return null;
     const nox = this.#owner.nox();
-    const result = await this.#during("import", file.name, (options) => nox.models.import(file, options));
+    let model: ModelInfo | null = null;
+    for (const file of files) {
+      const result = await this.#during("import", file.name, (options) => nox.models.import(file, options));
+      model = result?.model ?? null;
+      if (!result) break;
+    }
     await this.refresh();
-    if (result) await this.select(result.model.id);
+    if (model && isComplete(model)) await this.select(model.id);
+    return model;
   }
 
   cancel(): void {

@@ -176,6 +176,42 @@ describe("models", () => {
     close();
   });
 
+  test("of several files is imported one after the other, and chosen when it is complete", async () => {
+    const missing = [[2, 3], [3], []];
+    const { store, snapshot, close } = await open((runtime, { method, id }) => {
+      if (method === "models.load") runtime.result(id, {});
+      if (method !== "models.import") return;
+      const parts = { count: 3, missing: missing.shift() };
+      runtime.result(id, { model: { ...OTHER, parts }, sha256: "00" });
+    });
+    const file = (part: number): File => new File(["GGUF"], `other-0000${part}-of-00003.gguf`);
+    const names = new Set<string>();
+    store.subscribe(() => {
+      const { transfer } = store.getSnapshot();
+      if (transfer?.kind === "import") names.add(transfer.name);
+    });
+    const first = await store.importModel(file(1));
+    assert.deepEqual(first?.parts?.missing, [2, 3]);
+    assert.equal(snapshot().model, "nox-builtin");
+    const last = await store.importModel([file(2), file(3)]);
+    assert.deepEqual(last?.parts?.missing, []);
+    assert.equal(snapshot().model, "other");
+    assert.deepEqual([...names], [1, 2, 3].map((part) => file(part).name));
+    close();
+  });
+
+  test("of several files stays where it is when one of them fails", async () => {
+    const { store, runtimes, snapshot, close } = await open((runtime, { method, id }) => {
+      const data = { kind: "corrupt_model", retryable: false };
+      if (method === "models.import") runtime.post({ id, error: { code: -32005, message: "No.", data } });
+    });
+    const file = (part: number): File => new File(["GGUF"], `other-0000${part}-of-00002.gguf`);
+    assert.equal(await store.importModel([file(1), file(2)]), null);
+    assert.equal(runtimes[0]?.of("models.import").length, 1);
+    assert.deepEqual([snapshot().error?.during, snapshot().model], ["import", "nox-builtin"]);
+    close();
+  });
+
   test("what failed before is forgotten with the next try", async () => {
     let isBroken = true;
     const { store, snapshot, close } = await open((runtime, { method, id }) => {

@@ -1,11 +1,12 @@
-/** Chats on their way out of and into the browser, with what is to be said of it. */
+/** Chats and models on their way out of and into the browser, with what is to be said of it. */
 
 import { NoxError, fileOf } from "@noxics/runtime";
-import type { ExportedFile, SessionsImportResult } from "@noxics/runtime";
+import type { ExportedFile, ModelInfo, SessionsImportResult } from "@noxics/runtime";
 import type { UseNox } from "@noxics/runtime/react";
 
 import { sentence } from "./advice";
 import type { Notice } from "./components/banners";
+import { missingFiles, partsText } from "./model-names";
 import { saveFile } from "./save-file";
 
 /** Saves a zip of some chats, or of all; `null` when nothing has to be said. */
@@ -52,6 +53,17 @@ export function importNotice(name: string, result: SessionsImportResult): Notice
       ...problems.map(({ path, detail }) => `${path}: ${detail}`),
       ...(left > 0 ? [`and ${left} more`] : []),
     ],
+  };
+}
+
+/** What a split model still lacks; `null` when it is complete. */
+export function incompleteNotice(model: ModelInfo): Notice | null {
+  const parts = partsText(model);
+  if (parts === null) return null;
+  return {
+    title: `${model.name} is not complete`,
+    text: `It is split, and ${parts} are here. Import the others too; their names end like these.`,
+    details: missingFiles(model),
   };
 }
 

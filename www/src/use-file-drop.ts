@@ -2,10 +2,10 @@
 
 import { useEffect, useEffectEvent, useState } from "react";
 
-/** Calls `onFile` with a file that is dropped anywhere; tells whether one hovers. */
-export function useFileDrop(onFile: (file: File) => void): boolean {
+/** Calls `onFiles` with files that are dropped anywhere; tells whether any hovers. */
+export function useFileDrop(onFiles: (files: readonly File[]) => void): boolean {
   const [isDragging, setIsDragging] = useState(false);
-  const drop = useEffectEvent(onFile);
+  const drop = useEffectEvent(onFiles);
   useEffect(() => {
     const hasFile = (event: DragEvent): boolean => event.dataTransfer?.types.includes("Files") ?? false;
     const listeners = {
@@ -22,8 +22,8 @@ export function useFileDrop(onFile: (file: File) => void): boolean {
         if (!hasFile(event)) return;
         event.preventDefault();
         setIsDragging(false);
-        const file = event.dataTransfer?.files[0];
-        if (file) drop(file);
+        const files = [...(event.dataTransfer?.files ?? [])];
+        if (files.length > 0) drop(files);
       },
     };
     const abort = new AbortController();

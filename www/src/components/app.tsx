@@ -7,7 +7,7 @@ import { paramsFor } from "../chat-params";
 import { isCommand } from "../completion";
 import { keepBuild } from "../offline";
 import { rememberChat, rememberedChat } from "../remembered";
-import { exportChats, importChats, saveExported } from "../transfers";
+import { exportChats, importChats, incompleteNotice, saveExported } from "../transfers";
 import { useCommands } from "../use-commands";
 import { useFileDrop } from "../use-file-drop";
 import { useFocusHeir } from "../use-focus-heir";
@@ -55,16 +55,17 @@ export function App({ nox }: { nox: NoxClient }) {
     setIsDrawerOpen(false);
     setDialog(name);
   };
-  const importFile = (file: File): void => {
+  const importFiles = (files: readonly File[]): void => {
     setDialog(null);
     setIsDrawerOpen(false);
-    if (isZip(file)) return void importChats(chat, file).then(setNotice);
+    const [zip] = files.filter(isZip);
+    if (zip) return void importChats(chat, zip).then(setNotice);
     if (chat.transfer) return;
     // Asked for in answer to the user's own act; models are worth keeping.
     navigator.storage?.persist?.().catch(() => undefined);
-    void chat.importModel(file);
+    void chat.importModel(files).then((model) => setNotice(model && incompleteNotice(model)));
   };
-  const isDragging = useFileDrop(importFile);
+  const isDragging = useFileDrop(importFiles);
 
   const send = (text: string): void => {
     if (isCommand(text)) void runCommand(chat, text).then((failure) => failure && setNotice(failure));
@@ -130,8 +131,15 @@ export function App({ nox }: { nox: NoxClient }) {
         <footer className="footer" data-focus-heir="composer">
           {chat.transfer && <TransferStrip chat={chat} transfer={chat.transfer} />}
           <Composer ref={composer} chat={chat} commands={commands} onSend={send} />
-          <FileInput ref={modelInput} testId="import-input" accept=".gguf" label="GGUF file to import" onFile={importFile} />
-          <FileInput ref={chatsInput} testId="chats-input" accept=".zip" label="Zip of chats to import" onFile={importFile} />
+          <FileInput
+            ref={modelInput}
+            testId="import-input"
+            accept=".gguf"
+            label="GGUF file to import, or all files of a split model"
+            isMany
+            onFiles={importFiles}
+          />
+          <FileInput ref={chatsInput} testId="chats-input" accept=".zip" label="Zip of chats to import" onFiles={importFiles} />
         </footer>
       </div>
       {!isWide && isDrawerOpen && (
@@ -149,8 +157,8 @@ export function App({ nox }: { nox: NoxClient }) {
         <div className="drop-target" aria-hidden="true">
           <p>
             {chat.transfer
-              ? "One file at a time: another is on its way"
-              : "Drop a GGUF file, or a zip of chats, to import it"}
+              ? "One model at a time: another is on its way"
+              : "Drop a GGUF file, all files of a split model, or a zip of chats, to import it"}
           </p>
         </div>
       )}

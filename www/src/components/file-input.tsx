@@ -5,11 +5,12 @@ interface FileInputProps {
   testId: string;
   accept: string;
   label: string;
-  onFile: (file: File) => void;
+  isMany?: boolean;
+  onFiles: (files: readonly File[]) => void;
 }
 
-/** The browser's choice of a file, opened by buttons elsewhere. */
-export function FileInput({ ref, testId, accept, label, onFile }: FileInputProps) {
+/** The browser's choice of a file, or of several, opened by buttons elsewhere. */
+export function FileInput({ ref, testId, accept, label, isMany = false, onFiles }: FileInputProps) {
   return (
     <input
       ref={ref}
@@ -17,13 +18,14 @@ export function FileInput({ ref, testId, accept, label, onFile }: FileInputProps
       className="visually-hidden"
       type="file"
       accept={accept}
+      multiple={isMany}
       tabIndex={-1}
       aria-label={label}
       onChange={({ currentTarget }) => {
-        const file = currentTarget.files?.[0];
+        const files = [...(currentTarget.files ?? [])];
         // The same file may be chosen again, e.g. after it failed.
         currentTarget.value = "";
-        if (file) onFile(file);
+        if (files.length > 0) onFiles(files);
       }}
     />
   );

@@ -2,7 +2,7 @@ import type { ModelInfo } from "@noxics/runtime";
 import type { UseNox } from "@noxics/runtime/react";
 
 import { formatBytes } from "../format";
-import { distinctName } from "../model-names";
+import { distinctName, partsText } from "../model-names";
 import { ChatsIcon, ModelsIcon, Moon, NewChatIcon, StatusIcon } from "./icons";
 
 interface HeaderProps {
@@ -90,7 +90,7 @@ function ModelSelect({ chat }: { chat: UseNox }) {
     >
       {models.length === 0 && <option value={model}>{waitingLabel(chat)}</option>}
       {models.map((info) => (
-        <option key={info.id} value={info.id}>
+        <option key={info.id} value={info.id} disabled={partsText(info) !== null}>
           {describeModel(info, models)}
         </option>
       ))}
@@ -109,7 +109,8 @@ function waitingLabel({ state }: UseNox): string {
   return state.kind === "starting" || state.kind === "restarting" ? "Starting…" : "No model yet";
 }
 
-/** Name, quantisation, size. */
+/** Name, quantisation, size; or how much of it is here. */
 function describeModel(model: ModelInfo, models: readonly ModelInfo[]): string {
-  return `${distinctName(model, models)} · ${model.quantization} · ${formatBytes(model.size_bytes)}`;
+  const size = partsText(model) ?? formatBytes(model.size_bytes);
+  return `${distinctName(model, models)} · ${model.quantization} · ${size}`;
 }

@@ -4,7 +4,7 @@ import { useState } from "react";
 
 import { SUPPORTED_FILES } from "../advice";
 import { formatBytes, formatParameters } from "../format";
-import { distinctName } from "../model-names";
+import { distinctName, missingFiles, partsText } from "../model-names";
 import { Dialog } from "./dialog";
 
 interface ModelsDialogProps {
@@ -32,7 +32,7 @@ export function ModelsDialog({ chat, onImport, onClose }: ModelsDialogProps) {
           disabled={chat.transfer !== null || !chat.isReady}
           onClick={onImport}
         >
-          Import a GGUF file
+          Import GGUF files
         </button>
       </div>
     </Dialog>
@@ -42,12 +42,14 @@ export function ModelsDialog({ chat, onImport, onClose }: ModelsDialogProps) {
 function ModelRow({ model, chat }: { model: ModelInfo; chat: UseNox }) {
   const [isSure, setIsSure] = useState(false);
   const name = distinctName(model, chat.models);
+  const parts = partsText(model);
   const facts = [
+    parts,
     model.architecture,
     `${formatParameters(model.parameters)} parameters`,
     model.quantization,
     formatBytes(model.size_bytes),
-    `context ${model.context_length}`,
+    model.context_length > 0 && `context ${model.context_length}`,
     model.license,
   ].filter(Boolean);
   return (
@@ -59,6 +61,7 @@ function ModelRow({ model, chat }: { model: ModelInfo; chat: UseNox }) {
           {model.id === chat.model && <span className="tag">answers now</span>}
         </div>
         <p>{facts.join(" · ")}</p>
+        {parts !== null && <p>Not complete. Import these too: {missingFiles(model).join(", ")}</p>}
       </div>
       {!model.builtin && (
         <button

@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "react";
 import type { FormEvent } from "react";
 
 import { sentence } from "../advice";
-import { distinctName } from "../model-names";
+import { distinctName, partsText } from "../model-names";
 import { PLACEHOLDERS, settingInError, settingsChange, settingsDraft } from "../settings-form";
 import type { SettingName, SettingsDraft } from "../settings-form";
 import { Dialog } from "./dialog";
@@ -112,7 +112,7 @@ function SettingsForm({ chat, loaded, onLoaded }: SettingsFormProps) {
           <select {...control} value={draft.model} onChange={({ currentTarget }) => set({ model: currentTarget.value })}>
             <option value="">The built-in model</option>
             {chat.models
-              .filter(({ builtin }) => !builtin)
+              .filter((model) => !model.builtin && partsText(model) === null)
               .map((model) => (
                 <option key={model.id} value={model.id}>
                   {distinctName(model, chat.models)}
