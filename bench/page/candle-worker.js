@@ -1,7 +1,7 @@
 // The worker's side of `candle.js`.
 
 import init, { Baseline } from './candle/nox_bench_candle.js';
-import { pause, phase } from './phases.js';
+import { measureEngine, phase } from './phases.js';
 
 const WASM = new URL('./candle/nox_bench_candle_bg.wasm', import.meta.url);
 
@@ -16,15 +16,13 @@ self.onmessage = async ({ data: job }) => {
 async function measure(job) {
   phase('fetching');
   const [, file] = await Promise.all([init({ module_or_path: WASM }), fetchBytes(job.modelUrl)]);
-  phase('loading');
-  const loading = performance.now();
-  const model = new Baseline(file);
-  const load_ms = performance.now() - loading;
-  phase('warming up');
-  generate(model, job.warmup);
-  await pause();
-  phase('measuring');
-  return { load_ms, ...generate(model, job.run) };
+  let model;
+  return measureEngine(job, {
+    load: async () => {
+      model = new Baseline(file);
+    },
+    generate: async (run) => generate(model, run),
+  });
 }
 
 async function fetchBytes(url) {

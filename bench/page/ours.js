@@ -1,40 +1,93 @@
 // The product: its worker as the site ships it, spoken to in its own protocol.
 
-import { pause, phase } from './phases.js';
+import { measureEngine, phase } from './phases.js';
+
+/** Where the worker keeps imported models. */
+const MODEL_FOLDERS = ['noxics', 'models'];
 
 /** Loads, warms up and takes one sample. */
 export async function measure(job) {
-  const url = `/runtime/worker.js?build=${job.build}&threads=${job.threads}`;
-  const worker = new Worker(url, { type: 'module' });
-  const call = connect(worker);
+  await importModel(job);
+  const read_ms = await readModel(job);
+  let engine = await start(job);
   try {
-    phase('starting');
-    const hello = await call('hello', { protocol: [1, 1], host: { name: 'bench', version: '1' } });
-    if (hello.build.name !== job.build) {
-      const reason = hello.build.skipped.find(({ name }) => name === job.build)?.reason;
-      throw new Error(`${job.build} did not start: ${reason}`);
-    }
-    // The browser's profile keeps it: only the first page has to fetch it.
-    if (!hello.models.some((model) => model.id === job.modelId)) {
-      phase('importing');
-      await call('models.import', { id: job.modelId, url: new URL(job.modelUrl, location.href).href });
-    }
-    phase('loading');
-    const { load_ms } = await call('models.load', { model: job.modelId, n_ctx: job.nCtx });
-    phase('warming up');
-    await chat(call, job, job.warmup);
-    await pause();
-    phase('measuring');
-    return { load_ms, ...(await chat(call, job, job.run)) };
+    const chat = (messages, predict) => engine.chat(job, messages, predict);
+    const sample = await measureEngine(job, {
+      load: () => engine.load(job),
+      generate: ({ prompt, predict }) => chat([said(prompt)], predict),
+    });
+    phase('second turn');
+    const conversation = [said(job.runs.at(-1).prompt), { role: 'assistant', content: sample.runs.at(-1).text }];
+    const second_turn = await chat([...conversation, said(job.turns[0])], 2);
+    phase('after a reload');
+    conversation.push(said(job.turns[0]), { role: 'assistant', content: second_turn.text }, said(job.turns[1]));
+    engine.end();
+    const reloading = performance.now();
+    engine = await start(job);
+    await engine.load(job);
+    const reload_ms = performance.now() - reloading;
+    const after_reload = { reload_ms, ...(await chat(conversation, 2)) };
+    return { read_ms, ...sample, second_turn, after_reload };
   } finally {
-    worker.terminate();
+    engine.end();
   }
 }
 
-async function chat(call, job, { prompt, predict }) {
+const said = (prompt) => ({ role: 'user', content: prompt.text });
+
+/** The browser's profile keeps it: only the first page has to fetch it. */
+async function importModel(job) {
+  const engine = await start(job);
+  try {
+    if (engine.models.some((model) => model.id === job.modelId)) return;
+    phase('importing');
+    const url = new URL(job.modelUrl, location.href).href;
+    await engine.call('models.import', { id: job.modelId, url });
+  } finally {
+    engine.end();
+  }
+}
+
+/** The better of two: the first may have to fetch the file from the disk. */
+async function readModel(job) {
+  phase('reading');
+  const once = () =>
+    new Promise((resolve, reject) => {
+      const worker = new Worker('/bench/opfs-read.js', { type: 'module' });
+      worker.onmessage = ({ data }) => {
+        worker.terminate();
+        if (data.error) reject(new Error(`the model cannot be read: ${data.error}`));
+        else resolve(data.ms);
+      };
+      worker.onerror = (event) => reject(new Error(`the reader failed: ${event.message}`));
+      worker.postMessage({ folders: MODEL_FOLDERS, name: `${job.modelId}.gguf` });
+    });
+  return Math.min(await once(), await once());
+}
+
+async function start(job) {
+  phase('starting');
+  const url = `/runtime/worker.js?build=${job.build}&threads=${job.threads}`;
+  const worker = new Worker(url, { type: 'module' });
+  const call = connect(worker);
+  const hello = await call('hello', { protocol: [1, 1], host: { name: 'bench', version: '1' } });
+  if (hello.build.name !== job.build) {
+    const reason = hello.build.skipped.find(({ name }) => name === job.build)?.reason;
+    throw new Error(`${job.build} did not start: ${reason}`);
+  }
+  return {
+    models: hello.models,
+    call,
+    load: ({ modelId, nCtx }) => call('models.load', { model: modelId, n_ctx: nCtx }),
+    chat: (job, messages, predict) => chat(call, job, messages, predict),
+    end: () => worker.terminate(),
+  };
+}
+
+async function chat(call, job, messages, predict) {
   const started = performance.now();
   const { message, meta } = await call('handle_chat', {
-    messages: [{ role: 'user', content: prompt.text }],
+    messages,
     model: job.modelId,
     session: null,
     temperature: 0,
@@ -47,6 +100,7 @@ async function chat(call, job, { prompt, predict }) {
   const { prompt_tokens, cached_tokens, completion_tokens } = meta.usage;
   return {
     prompt_tokens: prompt_tokens - cached_tokens,
+    cached_tokens,
     prefill_ms: meta.timings.prefill_ms,
     completion_tokens,
     decode_ms: meta.timings.decode_ms,

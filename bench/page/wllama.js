@@ -1,7 +1,7 @@
 // wllama, llama.cpp in wasm, on the CPU.
 
 import { Wllama } from '/bench/wllama/index.js';
-import { pause, phase } from './phases.js';
+import { measureEngine, phase } from './phases.js';
 
 const quiet = { debug() {}, log() {}, warn() {}, error: console.error };
 
@@ -13,27 +13,27 @@ export async function measure(job) {
     const response = await fetch(job.modelUrl);
     if (!response.ok) throw new Error(`${job.modelUrl}: status ${response.status}`);
     const file = await response.blob();
-    phase('loading');
-    const loading = performance.now();
-    await wllama.loadModel([file], { n_ctx: job.nCtx, n_threads: job.threads, n_gpu_layers: 0 });
-    const load_ms = performance.now() - loading;
-    if (wllama.getNumThreads() !== job.threads) {
-      throw new Error(`${job.threads} threads were asked for, ${wllama.getNumThreads()} compute`);
-    }
-    phase('warming up');
-    await complete(wllama, job.warmup);
-    await pause();
-    phase('measuring');
-    return { load_ms, ...(await complete(wllama, job.run)) };
+    const sample = await measureEngine(job, {
+      load: async () => {
+        await wllama.loadModel([file], { n_ctx: job.nCtx, n_threads: job.threads, n_gpu_layers: 0 });
+        if (wllama.getNumThreads() !== job.threads) {
+          throw new Error(`${job.threads} threads were asked for, ${wllama.getNumThreads()} compute`);
+        }
+      },
+      generate: ({ prompt, predict }) => complete(wllama, prompt.text, predict),
+    });
+    phase('second turn');
+    const text = job.runs.at(-1).prompt.text + job.turns[0].text;
+    return { ...sample, second_turn: await complete(wllama, text, 2) };
   } finally {
     await wllama.exit();
   }
 }
 
-async function complete(wllama, { prompt, predict }) {
+async function complete(wllama, prompt, predict) {
   const started = performance.now();
   const { choices, timings } = await wllama.createCompletion({
-    prompt: prompt.text,
+    prompt,
     max_tokens: predict,
     temperature: 0,
     ignore_eos: true,

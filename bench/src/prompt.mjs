@@ -11,9 +11,15 @@ const FIRST_WORD = FIRST_PAIR + PAIRS;
  * 675) differ from their first token on, so no engine finds a prefix in its cache.
  */
 export function makePrompt({ count, first, seed }) {
+  const words = makeTurn({ count: count - 1, seed });
+  const ids = [FIRST_PAIR + (first % PAIRS), ...words.ids];
+  return { text: ids.map(tokenText).join(''), ids };
+}
+
+/** `count` words more of a conversation: each begins with its space. */
+export function makeTurn({ count, seed }) {
   const random = generator(seed);
-  const ids = [FIRST_PAIR + (first % PAIRS)];
-  while (ids.length < count) ids.push(FIRST_WORD + Math.floor(random() * LETTERS * PAIRS));
+  const ids = Array.from({ length: count }, () => FIRST_WORD + Math.floor(random() * LETTERS * PAIRS));
   return { text: ids.map(tokenText).join(''), ids };
 }
 

@@ -1,26 +1,26 @@
 // The folder that the browser loads from, the models in it, and its server.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { cpSync, existsSync, linkSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { cpSync, existsSync, linkSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 
 const SERVER_LIMIT_MS = 20_000;
 
 /**
- * Generates the model of a quantisation, which takes seconds, and gives its file.
- * It is made anew each time, so that it always fits its generator.
+ * Generates a model, which takes seconds, and gives its file. It is made anew each time,
+ * so that it always fits its generator.
  */
-export function generateModel({ root, quant }) {
-  const folder = path.join(root, process.env.CARGO_TARGET_DIR ?? 'target', 'bench');
+export function generateModel({ root, shape, quant }) {
+  const folder = path.join(root, 'dist/bench/models');
   mkdirSync(folder, { recursive: true });
-  const output = path.join(folder, modelName(quant));
-  const args = ['run', '--quiet', '-p', 'nox-bench-model', '--', '--quant', quant, '--output', output];
+  const output = path.join(folder, modelName(shape, quant));
+  const args = ['run', '--quiet', '-p', 'nox-bench-model', '--', '--shape', shape, '--quant', quant, '--output', output];
   execFileSync(process.env.CARGO ?? 'cargo', args, { cwd: root, stdio: 'inherit' });
-  return { quant, file: output, size_bytes: statSync(output).size };
+  return { shape, quant, file: output, size_bytes: statSync(output).size };
 }
 
-export const modelName = (quant) => `llama-135m-${quant}.gguf`;
+export const modelName = (shape, quant) => `bench-${shape}-${quant}.gguf`;
 
 /** Lays out what the engines need: the product's site as it is, and a folder `bench`. */
 export function layOut({ root, site, wasm, models, engines }) {
@@ -34,13 +34,19 @@ export function layOut({ root, site, wasm, models, engines }) {
   }
   if (engines.includes('candle')) copyTree(path.join(wasm, 'bench-candle'), path.join(bench, 'candle'));
   if (engines.includes('wllama')) copyTree(wllamaFolder(), path.join(bench, 'wllama'));
+  if (engines.includes('fugood')) copyTree(fugoodFolder(), path.join(bench, 'fugood'));
   for (const { file } of models) place(file, path.join(bench, path.basename(file)));
   return out;
 }
 
-/** The exact version that the lock file gave. */
-export function wllamaVersion() {
-  return createRequire(import.meta.url)(path.join(wllamaFolder(), '../package.json')).version;
+/** The exact versions that the lock file gave. */
+export function peerVersions() {
+  const version = (folder) => JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8')).version;
+  return { wllama: version(path.join(wllamaFolder(), '..')), 'llama.node wasm': version(fugoodFolder()) };
+}
+
+function fugoodFolder() {
+  return path.dirname(createRequire(import.meta.url).resolve('@fugood/node-llama-wasm'));
 }
 
 function wllamaFolder() {

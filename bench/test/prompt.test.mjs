@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { makePrompt, tokenText } from '../src/prompt.mjs';
+import { makePrompt, makeTurn, tokenText } from '../src/prompt.mjs';
 
 test('a prompt has a word for each token', () => {
   const { text, ids } = makePrompt({ count: 40, first: 3, seed: 1 });
@@ -29,4 +29,10 @@ test('ids follow from the letters', () => {
     [18_535 + 676 + 1, 'abab'],
   ];
   for (const [id, text] of cases) assert.equal(tokenText(id), text, String(id));
+});
+
+test('a turn goes on in the middle of a text', () => {
+  const { text, ids } = makeTurn({ count: 5, seed: 1 });
+  assert.equal(ids.length, 5);
+  assert.match(text, /^( [a-z]{3}){5}$/);
 });

@@ -87,9 +87,8 @@ fn grant(n_bytes: usize) -> bool {
 
 fn give_back(n_bytes: usize) {
     METER.with(|meter| {
-        meter
-            .held_bytes
-            .set(meter.held_bytes.get() - n_bytes as isize)
+        let held_bytes = meter.held_bytes.get() - n_bytes as isize;
+        meter.held_bytes.set(held_bytes);
     });
 }
 

@@ -1,61 +1,46 @@
-//! candle-transformers' `quantized_llama` as a web page would use it: read the
-//! file, evaluate the prompt, decode greedily token by token. It is what the
-//! product would be without an engine of its own, and it is kept plain on purpose:
-//! nothing here is tuned, and nothing is slowed down.
+//! candle-transformers' own quantised models as a web page would use them: read the
+//! file, evaluate the prompt, decode greedily token by token. It is what the product
+//! would be without an engine of its own, and it is kept plain on purpose: nothing here
+//! is tuned, and nothing is slowed down.
 //!
 //! It has no tokenizer and no clock; the page brings ids and measures.
 
+mod model;
+
 use std::io::Cursor;
 
-use candle_core::quantized::gguf_file;
-use candle_core::{D, Device, Tensor};
-use candle_transformers::models::quantized_llama::ModelWeights;
+pub use model::Model;
 use wasm_bindgen::JsError;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-/// A loaded model with its KV cache.
+/// [`Model`] for a page.
 #[wasm_bindgen]
-pub struct Baseline {
-    weights: ModelWeights,
-    n_past: usize,
-}
+pub struct Baseline(Model);
 
 #[wasm_bindgen]
 impl Baseline {
-    /// Reads a whole GGUF file of a Llama.
+    /// Reads a whole GGUF file.
     ///
     /// # Errors
-    /// candle cannot read it.
+    /// As [`Model::from_gguf`].
     #[wasm_bindgen(constructor)]
     pub fn new(file: &[u8]) -> Result<Self, JsError> {
-        let mut reader = Cursor::new(file);
-        let content = gguf_file::Content::read(&mut reader)?;
-        let weights = ModelWeights::from_gguf(content, &mut reader, &Device::Cpu)?;
-        Ok(Self { weights, n_past: 0 })
+        Ok(Self(Model::from_gguf(&mut Cursor::new(file))?))
     }
 
-    /// Evaluates a prompt from an empty cache and gives the likeliest next token.
+    /// As [`Model::prefill`].
     ///
     /// # Errors
-    /// `tokens` is empty, too long, or holds an id outside the vocabulary.
+    /// As there.
     pub fn prefill(&mut self, tokens: &[u32]) -> Result<u32, JsError> {
-        self.weights.clear_kv_cache();
-        self.n_past = 0;
-        self.forward(tokens)
+        Ok(self.0.prefill(tokens)?)
     }
 
-    /// Evaluates one more token and gives the likeliest next one.
+    /// As [`Model::decode`].
     ///
     /// # Errors
-    /// The cache is full, or the id is outside the vocabulary.
+    /// As there.
     pub fn decode(&mut self, token: u32) -> Result<u32, JsError> {
-        self.forward(&[token])
-    }
-
-    fn forward(&mut self, tokens: &[u32]) -> Result<u32, JsError> {
-        let input = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
-        let logits = self.weights.forward(&input, self.n_past)?;
-        self.n_past += tokens.len();
-        Ok(logits.argmax(D::Minus1)?.squeeze(0)?.to_scalar()?)
+        Ok(self.0.decode(token)?)
     }
 }

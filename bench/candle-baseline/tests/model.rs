@@ -1,9 +1,12 @@
 //! candle on the generated model: what the benchmark relies on.
 
-use nox_bench_candle::Baseline;
-use nox_bench_model::{Quant, Shape, write_model};
+use std::io::Cursor;
+
+use nox_bench_candle::Model;
+use nox_bench_model::{Family, Quant, Shape, write_model};
 
 const SMALL: Shape = Shape {
+    family: Family::Llama,
     n_vocab: 2_000,
     n_embd: 64,
     n_layer: 2,
@@ -11,6 +14,7 @@ const SMALL: Shape = Shape {
     n_head: 2,
     n_head_kv: 1,
     n_ctx_train: 128,
+    rope_freq_base: 10_000.0,
 };
 
 /// Ids of the end token and of bytes that are no text.
@@ -18,31 +22,38 @@ fn is_odd(id: u32) -> bool {
     id <= 256 && !(1 + 0x20..=1 + 0x7E).contains(&id)
 }
 
-fn greedy(baseline: &mut Baseline, prompt: &[u32], count: usize) -> Vec<u32> {
-    let mut ids = vec![baseline.prefill(prompt).expect("a prompt")];
+fn greedy(model: &mut Model, prompt: &[u32], count: usize) -> Vec<u32> {
+    let mut ids = vec![model.prefill(prompt).expect("a prompt")];
     while ids.len() < count {
-        let next = baseline.decode(ids[ids.len() - 1]).expect("a token");
+        let next = model.decode(ids[ids.len() - 1]).expect("a token");
         ids.push(next);
     }
     ids
 }
 
+fn load(shape: &Shape, quant: Quant) -> Model {
+    let mut file = Vec::new();
+    write_model(&mut file, shape, quant, 42).unwrap();
+    Model::from_gguf(&mut Cursor::new(file)).expect("candle reads its own kind of file")
+}
+
 #[test]
-fn the_model_goes_on_for_ever_in_plain_text() {
-    for quant in [Quant::Q4_0, Quant::Q8_0] {
-        let mut file = Vec::new();
-        write_model(&mut file, &SMALL, quant, 42).unwrap();
-        let mut baseline = Baseline::new(&file).expect("candle reads its own kind of file");
-        let ids = greedy(&mut baseline, &[300, 1_000, 1_500], 40);
-        assert!(!ids.iter().any(|&id| is_odd(id)), "{quant:?}: {ids:?}");
+fn every_model_goes_on_for_ever_in_plain_text() {
+    let qwen2 = Shape {
+        family: Family::Qwen2,
+        ..SMALL
+    };
+    for shape in [SMALL, qwen2] {
+        for quant in Quant::ALL {
+            let ids = greedy(&mut load(&shape, quant), &[300, 1_000, 1_500], 40);
+            assert!(!ids.iter().any(|&id| is_odd(id)), "{quant:?}: {ids:?}");
+        }
     }
 }
 
 #[test]
 fn a_prompt_starts_from_an_empty_cache() {
-    let mut file = Vec::new();
-    write_model(&mut file, &SMALL, Quant::Q8_0, 42).unwrap();
-    let mut baseline = Baseline::new(&file).expect("candle reads its own kind of file");
-    let first = greedy(&mut baseline, &[300, 1_000, 1_500], 8);
-    assert_eq!(greedy(&mut baseline, &[300, 1_000, 1_500], 8), first);
+    let mut model = load(&SMALL, Quant::Q8_0);
+    let first = greedy(&mut model, &[300, 1_000, 1_500], 8);
+    assert_eq!(greedy(&mut model, &[300, 1_000, 1_500], 8), first);
 }

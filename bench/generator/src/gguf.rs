@@ -5,6 +5,8 @@
 
 use std::io::{self, Write};
 
+use crate::mix::BlockType;
+
 const MAGIC: &[u8; 4] = b"GGUF";
 const VERSION: u32 = 3;
 /// Where tensors may start; GGUF's default.
@@ -60,14 +62,14 @@ pub(crate) struct Tensor {
     pub(crate) name: String,
     /// Outermost first; GGUF stores them the other way round.
     pub(crate) shape: Vec<usize>,
-    pub(crate) type_id: u32,
+    pub(crate) kind: BlockType,
     pub(crate) size_bytes: usize,
 }
 
 /// Writes everything before the tensors' data, padding included.
 pub(crate) fn write_header(
     out: &mut impl Write,
-    metadata: &[(&str, Value)],
+    metadata: &[(String, Value)],
     tensors: &[Tensor],
 ) -> io::Result<()> {
     let mut header = MAGIC.to_vec();
@@ -88,11 +90,10 @@ pub(crate) fn write_header(
     out.write_all(&header)
 }
 
-/// Writes one tensor's data with its padding; to be called in the directory's order.
-pub(crate) fn write_data(out: &mut impl Write, data: &[u8]) -> io::Result<()> {
-    out.write_all(data)?;
-    let padding = data.len().next_multiple_of(ALIGNMENT) - data.len();
-    out.write_all(&[0; ALIGNMENT][..padding])
+/// Writes what has to follow a tensor's data, so that the next one begins aligned.
+pub(crate) fn write_padding(out: &mut impl Write, size_bytes: usize) -> io::Result<()> {
+    let n_bytes = size_bytes.next_multiple_of(ALIGNMENT) - size_bytes;
+    out.write_all(&[0; ALIGNMENT][..n_bytes])
 }
 
 fn push_tensor(out: &mut Vec<u8>, tensor: &Tensor, offset: usize) {
@@ -101,7 +102,7 @@ fn push_tensor(out: &mut Vec<u8>, tensor: &Tensor, offset: usize) {
     for &dimension in tensor.shape.iter().rev() {
         push_u64(out, dimension);
     }
-    push_u32(out, tensor.type_id);
+    push_u32(out, tensor.kind.id());
     push_u64(out, offset);
 }
 

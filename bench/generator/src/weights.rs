@@ -1,47 +1,51 @@
-//! Random blocks of the quantisations that the benchmark compares.
+//! Random blocks of the types that the benchmark's models are made of.
 //!
 //! Weights are spread so that activations keep their size from layer to layer: a
 //! standard deviation of 1/√(number of inputs). Block layouts are ggml's.
 
 use half::f16;
 
-use crate::Quant;
+use crate::mix::BlockType;
 use crate::rng::SplitMix64;
 
-/// Weights in a block, of either quantisation.
-pub(crate) const BLOCK_LEN: usize = 32;
-
-/// Standard deviation of a nibble, uniform in -8..8, and of a byte, uniform in
-/// -127..=127: what the scale has to undo.
-const NIBBLE_DEVIATION: f32 = 4.61;
-const BYTE_DEVIATION: f32 = 73.6;
+/// Standard deviations of evenly spread integers, what the scales have to undo: of a
+/// nibble (-8 to 7), five and six bits, and a byte (-127 to 127).
+const BITS_4_DEVIATION: f32 = 4.61;
+const BITS_5_DEVIATION: f32 = 9.23;
+const BITS_6_DEVIATION: f32 = 18.47;
+const BITS_8_DEVIATION: f32 = 73.6;
 
 /// Appends a row of `n_inputs` random weights.
-pub(crate) fn push_row(out: &mut Vec<u8>, quant: Quant, n_inputs: usize, rng: &mut SplitMix64) {
+pub(crate) fn push_row(out: &mut Vec<u8>, kind: BlockType, n_inputs: usize, rng: &mut SplitMix64) {
     let deviation = 1.0 / (n_inputs as f32).sqrt();
-    for _ in 0..n_inputs / BLOCK_LEN {
-        match quant {
-            Quant::Q4_0 => push_q4_0(out, deviation / NIBBLE_DEVIATION, rng),
-            Quant::Q8_0 => push_q8_0(out, deviation / BYTE_DEVIATION, rng),
+    for _ in 0..n_inputs / kind.block_len() {
+        match kind {
+            BlockType::F32 => out.extend_from_slice(&1.0f32.to_le_bytes()),
+            BlockType::Q4_0 => push_q4_0(out, deviation / BITS_4_DEVIATION, rng),
+            BlockType::Q5_0 => push_q5_0(out, deviation / BITS_5_DEVIATION, rng),
+            BlockType::Q8_0 => push_q8_0(out, deviation / BITS_8_DEVIATION, rng),
+            BlockType::Q4_K => push_q4_k(out, deviation / BITS_4_DEVIATION, rng),
+            BlockType::Q6_K => push_q6_k(out, deviation / BITS_6_DEVIATION, rng),
         }
     }
 }
 
-/// Appends a row of zeros: in a tied embedding, a token that never wins.
-pub(crate) fn push_zero_row(out: &mut Vec<u8>, quant: Quant, n_inputs: usize) {
-    let bytes = n_inputs / BLOCK_LEN * quant.block_bytes();
-    out.resize(out.len() + bytes, 0);
+/// Appends a row of zeros: in a tied embedding, a token that never wins. A block of zero
+/// bytes has scales of zero, whatever its type.
+pub(crate) fn push_zero_row(out: &mut Vec<u8>, kind: BlockType, n_inputs: usize) {
+    let n_bytes = n_inputs / kind.block_len() * kind.block_bytes();
+    out.resize(out.len() + n_bytes, 0);
 }
 
 fn push_q4_0(out: &mut Vec<u8>, scale: f32, rng: &mut SplitMix64) {
-    let chance = rng.next();
-    // Nibbles reach from -8 to 7. Scales of both signs, as the quantiser makes them,
-    // keep the mean at zero.
-    let sign = if chance & 1 == 0 { 1.0 } else { -1.0 };
-    push_scale(out, sign * vary(scale, chance));
-    for _ in 0..2 {
-        out.extend_from_slice(&rng.next().to_le_bytes());
-    }
+    push_scale(out, sign_and_vary(scale, rng.next()));
+    push_random(out, 16, rng);
+}
+
+/// Scale, fifth bits, nibbles.
+fn push_q5_0(out: &mut Vec<u8>, scale: f32, rng: &mut SplitMix64) {
+    push_scale(out, sign_and_vary(scale, rng.next()));
+    push_random(out, 4 + 16, rng);
 }
 
 fn push_q8_0(out: &mut Vec<u8>, scale: f32, rng: &mut SplitMix64) {
@@ -53,6 +57,63 @@ fn push_q8_0(out: &mut Vec<u8>, scale: f32, rng: &mut SplitMix64) {
     }
 }
 
+/// Scale of the scales, scale of the minima, eight of both in six bits, nibbles. Scale
+/// and minimum of a part are the same number: a nibble's mean is 7.5, and the minima's
+/// scale 7.5 times the scales', so that weights are around zero.
+fn push_q4_k(out: &mut Vec<u8>, scale: f32, rng: &mut SplitMix64) {
+    let parts = six_bit_scales(rng.next());
+    let scale = vary(scale, rng.next()) / SIX_BIT_RMS;
+    push_scale(out, scale);
+    push_scale(out, scale * 7.5);
+    // The first four have their six bits in a byte each; of the others the lower four
+    // lie in the last bytes, and the upper two on top of the first ones' bytes.
+    let upper: [u8; 4] = std::array::from_fn(|idx| parts[idx] | (parts[idx + 4] >> 4) << 6);
+    out.extend_from_slice(&upper);
+    out.extend_from_slice(&upper);
+    out.extend((4..8).map(|idx| parts[idx] & 15 | (parts[idx] & 15) << 4));
+    push_random(out, 128, rng);
+}
+
+/// Lower nibbles, upper two bits, sixteen scales in a byte each, their scale.
+fn push_q6_k(out: &mut Vec<u8>, scale: f32, rng: &mut SplitMix64) {
+    push_random(out, 128 + 64, rng);
+    for _ in 0..2 {
+        for byte in rng.next().to_le_bytes() {
+            // From 64 to 127, of both signs, as the quantiser makes them.
+            let magnitude = (64 + (byte & 63)).cast_signed();
+            let signed = if byte & 128 == 0 {
+                magnitude
+            } else {
+                -magnitude
+            };
+            out.push(signed.cast_unsigned());
+        }
+    }
+    push_scale(out, vary(scale, rng.next()) / BYTE_SCALE_RMS);
+}
+
+/// Root mean squares of the integer scales: 32 to 63, and 64 to 127.
+const SIX_BIT_RMS: f32 = 48.4;
+const BYTE_SCALE_RMS: f32 = 97.3;
+
+fn six_bit_scales(chance: u64) -> [u8; 8] {
+    chance.to_le_bytes().map(|byte| 32 + (byte & 31))
+}
+
+/// Bytes that may be anything.
+fn push_random(out: &mut Vec<u8>, n_bytes: usize, rng: &mut SplitMix64) {
+    for _ in 0..n_bytes / 8 {
+        out.extend_from_slice(&rng.next().to_le_bytes());
+    }
+    out.extend_from_slice(&rng.next().to_le_bytes()[..n_bytes % 8]);
+}
+
+/// Quants reach further below zero than above. Scales of both signs keep the mean at zero.
+fn sign_and_vary(scale: f32, chance: u64) -> f32 {
+    let sign = if chance & 1 == 0 { 1.0 } else { -1.0 };
+    sign * vary(scale, chance)
+}
+
 /// `scale` times a factor from 3/4 up to 5/4.
 fn vary(scale: f32, chance: u64) -> f32 {
     let fraction = (chance >> 48) as f32 / 65_536.0;
@@ -61,58 +122,4 @@ fn vary(scale: f32, chance: u64) -> f32 {
 
 fn push_scale(out: &mut Vec<u8>, scale: f32) {
     out.extend_from_slice(&f16::from_f32(scale).to_le_bytes());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Dequantises as ggml does: a scale, then the block's quants.
-    fn dequantised(bytes: &[u8], quant: Quant) -> Vec<f32> {
-        let value = |block: &[u8]| {
-            let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
-            let quants = block[2..].to_vec();
-            let numbers: Vec<f32> = match quant {
-                Quant::Q4_0 => quants
-                    .iter()
-                    .flat_map(|byte| [byte & 15, byte >> 4])
-                    .map(|nibble| f32::from(nibble) - 8.0)
-                    .collect(),
-                Quant::Q8_0 => quants
-                    .iter()
-                    .map(|&byte| f32::from(byte.cast_signed()))
-                    .collect(),
-            };
-            numbers.into_iter().map(move |number| number * scale)
-        };
-        bytes.chunks(quant.block_bytes()).flat_map(value).collect()
-    }
-
-    #[test]
-    fn rows_have_the_spread_that_keeps_activations_in_size() {
-        for quant in [Quant::Q4_0, Quant::Q8_0] {
-            let mut bytes = Vec::new();
-            push_row(&mut bytes, quant, 32_000, &mut SplitMix64::new(7, 1));
-            let row = dequantised(&bytes, quant);
-            assert_eq!(row.len(), 32_000);
-            let power: f32 = row.iter().map(|weight| weight * weight).sum();
-            // Statistics of 32,000 draws, and scales that vary by a quarter.
-            assert!((power - 1.0).abs() < 0.1, "{quant:?}: {power}");
-        }
-    }
-
-    #[test]
-    fn a_zero_row_is_as_long_as_any_other() {
-        for quant in [Quant::Q4_0, Quant::Q8_0] {
-            let (mut random, mut zero) = (Vec::new(), Vec::new());
-            push_row(&mut random, quant, 64, &mut SplitMix64::new(7, 1));
-            push_zero_row(&mut zero, quant, 64);
-            assert_eq!(random.len(), zero.len());
-            assert!(
-                dequantised(&zero, quant)
-                    .iter()
-                    .all(|&weight| weight == 0.0)
-            );
-        }
-    }
 }

@@ -5,6 +5,7 @@
 //! included, goes to stderr, and a command that fails leaves stdout empty. The
 //! tool adds nothing to the engine: what it prints is what the engine does.
 
+mod bench;
 mod file;
 mod inspect;
 mod run;
@@ -62,6 +63,8 @@ enum Command {
     Logits(run::Logits),
     /// Prints the next tokens, always the most likely one: {"ids": […]}
     Greedy(run::Greedy),
+    /// Measures loading, prefill, decoding and memory: {"runs": […], "peak_bytes", …}
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +88,7 @@ fn run(command: Command) -> Result<Value> {
         Command::Generate(arguments) => arguments.run(),
         Command::Logits(arguments) => arguments.run(),
         Command::Greedy(arguments) => arguments.run(),
+        Command::Bench(arguments) => arguments.run(),
     }
 }
 

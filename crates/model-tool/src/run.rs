@@ -20,9 +20,9 @@ use crate::text::Conversation;
 const DEFAULT_RESERVE: usize = 256;
 
 #[derive(Args)]
-struct Load {
+pub(crate) struct Load {
     /// The GGUF file
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The context length
     #[arg(long, value_name = "N")]
     ctx: Option<usize>,
@@ -33,13 +33,13 @@ struct Load {
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, ValueEnum)]
-enum Kv {
+pub(crate) enum Kv {
     F16,
     F32,
 }
 
 impl Load {
-    fn load(&self, kv: Kv) -> Result<Model> {
+    pub(crate) fn load(&self, kv: Kv) -> Result<Model> {
         let start = Instant::now();
         let lane = match self.threads {
             Some(n_threads) => {
@@ -279,7 +279,7 @@ impl Clock {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 

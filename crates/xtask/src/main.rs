@@ -8,6 +8,7 @@ mod clang;
 mod codegen;
 mod compress;
 mod crates;
+mod fuzz;
 mod hash;
 mod http;
 mod process;
@@ -85,10 +86,18 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Measure the runtime beside its peers in one browser
+    /// Measure the runtime beside its peers, in one browser and natively
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// Try hostile input on everything that reads files from outside
+    Fuzz {
+        /// How long each target is run
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u32,
+        /// Run this target alone
+        target: Option<String>,
     },
     /// Train the built-in model by its recipe
     Train {
@@ -129,6 +138,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Codegen { check } => codegen::run(check)?,
         Task::Model { arguments } => return tools::model(&arguments),
         Task::Bench { arguments } => return bench::run(&arguments),
+        Task::Fuzz { seconds, target } => return fuzz::run(seconds, target.as_deref()),
         Task::Train { arguments } => return tools::recipe("train", &arguments),
         Task::Eval { arguments } => return tools::recipe("eval", &arguments),
     }

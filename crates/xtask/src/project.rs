@@ -47,3 +47,16 @@ pub(crate) fn display(path: &Path) -> String {
         .display()
         .to_string()
 }
+
+/// Where the shared test data lies, if it is there.
+pub(crate) fn fixtures_dir() -> Option<PathBuf> {
+    let named = std::env::var_os("NOXICS_FIXTURES").map(PathBuf::from);
+    let beside = || {
+        absolute_root()
+            .parent()
+            .map(|parent| parent.join("shared/fixtures"))
+    };
+    named
+        .or_else(beside)
+        .filter(|folder: &PathBuf| Path::is_dir(folder))
+}

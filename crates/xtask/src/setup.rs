@@ -165,6 +165,23 @@ fn describe(name: String, linker: Option<&'static str>) -> Result<WasmToolchain>
     })
 }
 
+/// A C++ compiler for the native target, which build scripts find by themselves.
+///
+/// # Errors
+/// There is none and none can be installed.
+pub(crate) fn cxx_compiler() -> Result<()> {
+    let is_there = || {
+        ["c++", "g++", "clang++"]
+            .iter()
+            .any(|name| find_program(name).is_some())
+    };
+    if std::env::var_os("CXX").is_some() || is_there() {
+        return Ok(());
+    }
+    apt_install(&["g++"], "the fuzzer is C++")
+        .context("no C++ compiler: install one, or name it in the variable CXX")
+}
+
 /// The Chromium that tests drive: `$CHROMIUM`, one on the path, else Debian's.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 //! last line counts the tests that ran.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::builds::Purpose;
 use crate::tally::{Tally, TallyReader};
-use crate::{check, hash, process, project, setup, site, tools, wasm};
+use crate::{check, fuzz, hash, process, project, setup, site, tools, wasm};
 
 const BROWSER_TESTS: &str = "tests/browser";
+/// How long each target is fuzzed; what an earlier run has found out is gone on from.
+const FUZZ_SECONDS: u32 = 20;
 
 /// One named part of a run.
 pub(crate) struct Step {
@@ -59,6 +61,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<ExitCode> {
     })];
     steps.extend(check::steps());
     steps.push(Step::new("rust tests", rust_tests));
+    steps.push(Step::new("fuzz", fuzz_targets));
     steps.push(Step::new("site", || {
         site::build(&setup::for_site()?)?;
         Ok(Done::default())
@@ -188,6 +191,25 @@ fn rust_tests() -> Result<Done> {
     counted(cargo.args(["--", "--show-output"]))
 }
 
+/// Each target counts as a test.
+fn fuzz_targets() -> Result<Done> {
+    if !cfg!(unix) {
+        return Ok(Done {
+            skipped: Some("the fuzzer is built on Unix alone".to_owned()),
+            ..Done::default()
+        });
+    }
+    let fuzz::Held { passed, failed } = fuzz::fuzz(FUZZ_SECONDS, None)?;
+    Ok(Done {
+        tests: Tally {
+            passed,
+            failed,
+            skipped: 0,
+        },
+        ..Done::default()
+    })
+}
+
 fn npm_tests() -> Result<Done> {
     let mut sum = Done::default();
     for package in ["worker", "www", "bench"] {
@@ -228,7 +250,7 @@ fn browser_tests() -> Result<Done> {
     node.env("NOXICS_MODEL_TOOL", tools::model_tool_for_tests()?);
     wasm::build(&setup::for_site()?, Purpose::Test, None)?;
     node.env("NOXICS_TEST_WASM", project::dist_dir().join("wasm"));
-    if let Some(fixtures) = fixtures_dir() {
+    if let Some(fixtures) = project::fixtures_dir() {
         node.env("NOXICS_FIXTURES", fixtures);
     }
     counted(&mut node)
@@ -246,19 +268,6 @@ fn browser_test_files() -> Result<Vec<PathBuf>> {
             .any(|end| name.ends_with(end))
     };
     Ok(all.into_iter().filter(is_test).collect())
-}
-
-/// Where the shared test data lies, if it is there.
-fn fixtures_dir() -> Option<PathBuf> {
-    let named = std::env::var_os("NOXICS_FIXTURES").map(PathBuf::from);
-    let beside = || {
-        project::absolute_root()
-            .parent()
-            .map(|parent| parent.join("shared/fixtures"))
-    };
-    named
-        .or_else(beside)
-        .filter(|folder: &PathBuf| Path::is_dir(folder))
 }
 
 /// Runs a test runner, passing on its output and counting what it reports.

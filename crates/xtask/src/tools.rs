@@ -41,6 +41,46 @@ pub(crate) fn model_tool_for_tests() -> Result<PathBuf> {
     Ok(project::target_dir().join("debug").join(MODEL_TOOL.program))
 }
 
+/// The engine's tool as a release is built, for the benchmark.
+///
+/// # Errors
+/// It does not build.
+pub(crate) fn optimised_model_tool() -> Result<PathBuf> {
+    eprintln!("building {} with optimisation", MODEL_TOOL.program);
+    process::run(process::cargo().args([
+        "build",
+        "--quiet",
+        "--release",
+        "-p",
+        MODEL_TOOL.package,
+    ]))?;
+    Ok(project::target_dir()
+        .join("release")
+        .join(MODEL_TOOL.program))
+}
+
+/// The benchmark's program around candle, outside of a browser.
+///
+/// # Errors
+/// It does not build.
+pub(crate) fn optimised_candle() -> Result<PathBuf> {
+    const PACKAGE: &str = "nox-bench-candle";
+    const EXAMPLE: &str = "native";
+    eprintln!("building candle with optimisation");
+    let mut cargo = process::cargo();
+    cargo.args([
+        "build",
+        "--quiet",
+        "--release",
+        "-p",
+        PACKAGE,
+        "--example",
+        EXAMPLE,
+    ]);
+    process::run(&mut cargo)?;
+    Ok(project::target_dir().join("release/examples").join(EXAMPLE))
+}
+
 /// `cargo xtask train` and `cargo xtask eval`.
 ///
 /// # Errors
