@@ -56,7 +56,7 @@ fn clippy() -> Result<()> {
         "--workspace",
         "--all-targets",
         "--features",
-        "nox-protocol/schema",
+        "nox-protocol/schema,nox-fuzz/fuzzer",
     ]);
     process::run(cargo.args(["--", "-D", "warnings"]))
 }

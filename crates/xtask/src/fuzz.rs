@@ -102,10 +102,12 @@ pub(crate) fn fuzz(seconds: u32, only: Option<&str>) -> Result<Held> {
 }
 
 /// Builds the fuzzer with the tests' profile, debug assertions and checked arithmetic.
+/// The selection of packages and features is that of the tests: so the dependencies come
+/// out the same, and are those that the tests have built.
 fn build() -> Result<PathBuf> {
     let mut cargo = process::cargo();
-    cargo.args(["build", "--quiet", "-p", "nox-fuzz", "--bin", "nox-fuzz"]);
-    cargo.args(["--features", "nox-fuzz/link"]);
+    cargo.args(["build", "--quiet", "--workspace", "--bin", "nox-fuzz"]);
+    cargo.args(["--features", "nox-protocol/schema,nox-fuzz/link"]);
     cargo.env(
         "RUSTC_WORKSPACE_WRAPPER",
         project::absolute_root().join(WRAPPER),
