@@ -283,7 +283,7 @@ fn random_schema(rng: &mut Pcg32, depth: usize) -> Value {
         let number = json!(NUMBERS[pick(rng, NUMBERS.len())]);
         let count = json!(pick(rng, 7));
         let text = json!(TEXTS[pick(rng, TEXTS.len())]);
-        let mut inner = |rng: &mut Pcg32| match depth {
+        let inner = |rng: &mut Pcg32| match depth {
             0 => json!(rng.next_u32() % 2 == 0),
             _ => random_schema(rng, depth - 1),
         };

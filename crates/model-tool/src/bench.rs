@@ -90,7 +90,7 @@ impl Bench {
 
 /// A text that no two seeds have the beginning of in common.
 fn prompt(model: &Model, n_tokens: usize, seed: usize) -> Vec<u32> {
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.tokenizer().n_vocab();
     let id = |idx: usize| ((idx + 1) * 7919 + seed * 104_729) % n_vocab;
     (0..n_tokens.max(1)).map(|idx| id(idx) as u32).collect()
 }
