@@ -4,14 +4,20 @@
 //! one token, and between two steps the caller may yield, show the text, or drop
 //! the generation. Text is given out when it is certain: not in the middle of a
 //! character, and not while it may be the beginning of a stop string.
+//!
+//! Tokens that are likely to follow may be computed ahead, together with the last one.
+//! What was computed is then given out one token a step, as far as the sampler, which
+//! draws for each of them as ever, says the same; the rest is forgotten.
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Stopwatch;
 use crate::constraint::{CheckedSchema, Constraint, OutputFormat, VocabularyBuilder};
 use crate::context::Context;
 use crate::error::EngineError;
-use crate::model::Model;
+use crate::model::{DecoderKind, Model};
 use crate::sampler::{Sampler, SamplingParams};
+use crate::speculation::{Guesser, Speculation};
 use crate::tokenizer::TextDecoder;
 
 /// Caps on stop strings from outside.
@@ -31,6 +37,8 @@ pub struct GenerateOptions {
     /// What the reply has to be. It is that whole unless `max_tokens`, a full context
     /// or a stop string cuts it.
     pub format: OutputFormat,
+    /// Whether tokens are computed ahead; the reply is the same either way.
+    pub speculation: Speculation,
 }
 
 /// Why a reply ended.
@@ -53,6 +61,10 @@ pub struct Usage {
     pub cached_tokens: usize,
     /// The reply's tokens.
     pub completion_tokens: usize,
+    /// Tokens that were computed ahead.
+    pub draft_tokens: usize,
+    /// Those of them that the reply then had.
+    pub accepted_tokens: usize,
 }
 
 /// What a step has done.
@@ -82,8 +94,8 @@ enum State {
     /// The grammar that the reply is held to is in the making.
     Constrain(CheckedSchema, VocabularyBuilder),
     Prefill,
-    /// The logits for the next token are there.
-    Sample,
+    /// The logits for the next token are there: those of this index.
+    Sample(usize),
     /// The last token of the reply is not in the context yet.
     Advance,
     Done(FinishReason),
@@ -103,6 +115,9 @@ pub struct Generation<'a> {
     sampler: Sampler,
     /// What the reply is held to, if anything.
     constraint: Option<Constraint>,
+    guesser: Guesser,
+    /// What is computed together: the last token and what may follow.
+    batch: Vec<u32>,
     text: TextDecoder,
     stops: StopMatcher,
     max_tokens: usize,
@@ -123,7 +138,7 @@ impl<'a> Generation<'a> {
         let usage = Usage {
             prompt_tokens: prompt.len(),
             cached_tokens: ctx.keep_common_prefix(&prompt),
-            completion_tokens: 0,
+            ..Usage::default()
         };
         let max_tokens = options.max_tokens.unwrap_or(usize::MAX);
         Ok(Self {
@@ -133,6 +148,12 @@ impl<'a> Generation<'a> {
             usage,
             sampler,
             constraint: None,
+            guesser: Guesser::new(match model.decoder_kind() {
+                DecoderKind::Own => options.speculation,
+                // It computes one token at a time, and takes none back.
+                DecoderKind::Candle => Speculation::Off,
+            }),
+            batch: Vec::new(),
             text: TextDecoder::new(),
             stops,
             max_tokens,
@@ -154,8 +175,11 @@ impl<'a> Generation<'a> {
         let step = match &mut self.state {
             State::Constrain(..) => self.constrain(),
             State::Prefill => self.prefill(),
-            State::Sample => self.sample(),
-            State::Advance => self.advance().and_then(|()| self.sample()),
+            State::Sample(logits_idx) => {
+                let logits_idx = *logits_idx;
+                self.sample(logits_idx)
+            }
+            State::Advance => self.advance().and_then(|()| self.sample(0)),
             State::Done(reason) => Ok(Step::Done(*reason)),
         };
         match step {
@@ -205,20 +229,63 @@ impl<'a> Generation<'a> {
         self.model.extend(self.ctx, &self.tokens)?;
         let (done, total) = (self.ctx.n_past(), self.tokens.len());
         if done == total {
-            self.state = State::Sample;
+            self.state = State::Sample(0);
         }
         Ok(Step::Prefill { done, total })
     }
 
+    /// Computes the last token, and together with it what may follow.
     fn advance(&mut self) -> Result<(), EngineError> {
-        while self.ctx.n_past() < self.tokens.len() {
+        // A context may forget more than it was asked to.
+        let before = &self.tokens[..self.tokens.len() - 1];
+        while self.ctx.n_past() < before.len() {
+            self.model.extend(self.ctx, before)?;
+        }
+        self.fill_batch()?;
+        let stopwatch = Stopwatch::start();
+        let mut n_computed = self.batch.len();
+        if n_computed > 1 {
+            match self.model.extend_with_all_logits(self.ctx, &self.batch) {
+                Ok(()) => self.usage.draft_tokens += n_computed - 1,
+                // One token may still have room.
+                Err(EngineError::KvOutOfMemory(_)) => n_computed = 1,
+                Err(error) => return Err(error),
+            }
+        }
+        if n_computed == 1 {
             self.model.extend(self.ctx, &self.tokens)?;
         }
+        let mut costs = self.model.forward_costs().borrow_mut();
+        costs.measure(n_computed, stopwatch.elapsed_ms());
         Ok(())
     }
 
-    fn sample(&mut self) -> Result<Step, EngineError> {
-        let id = self.choose()?;
+    /// Collects the last token and what is worth computing with it.
+    fn fill_batch(&mut self) -> Result<(), EngineError> {
+        let n_left = self.max_tokens - self.usage.completion_tokens;
+        let n_room = self.model.n_ctx() - self.tokens.len();
+        let costs = self.model.forward_costs().borrow();
+        let guess = self
+            .guesser
+            .guess(&self.tokens, n_room.min(n_left - 1), &costs);
+        let tokenizer = self.model.tokenizer();
+        // Nothing follows an end.
+        let n_before_end = guess
+            .iter()
+            .position(|&id| tokenizer.is_end_of_generation(id));
+        let mut guess = &guess[..n_before_end.unwrap_or(guess.len())];
+        if let Some(constraint) = &mut self.constraint {
+            guess = &guess[..constraint.count_allowed(guess)?];
+        }
+        self.batch.clear();
+        self.batch.extend(self.tokens.last());
+        self.batch.extend(guess);
+        Ok(())
+    }
+
+    fn sample(&mut self, logits_idx: usize) -> Result<Step, EngineError> {
+        let id = self.choose(logits_idx)?;
+        self.guesser.hear(id);
         let tokenizer = self.model.tokenizer();
         if tokenizer.is_end_of_generation(id) {
             return Ok(self.end(id, String::new(), FinishReason::Stop));
@@ -227,8 +294,14 @@ impl<'a> Generation<'a> {
         self.usage.completion_tokens += 1;
         let decoded = self.text.push(tokenizer, id);
         let (text, is_stopped) = self.stops.push(&decoded);
+        let was_ahead = self.ctx.tokens().get(self.tokens.len() - 1) == Some(&id);
+        if was_ahead {
+            self.usage.accepted_tokens += 1;
+        } else {
+            self.ctx.truncate(self.tokens.len() - 1);
+        }
         if is_stopped {
-            self.state = State::Done(FinishReason::Stop);
+            self.finish(FinishReason::Stop);
             return Ok(Step::Token { id, text });
         }
         if let Some(constraint) = &mut self.constraint
@@ -241,13 +314,16 @@ impl<'a> Generation<'a> {
         if is_full || self.usage.completion_tokens >= self.max_tokens {
             return Ok(self.end(id, text, FinishReason::Length));
         }
-        self.state = State::Advance;
+        self.state = match was_ahead {
+            true => State::Sample(logits_idx + 1),
+            false => State::Advance,
+        };
         Ok(Step::Token { id, text })
     }
 
     /// The next token, out of those that the reply's format allows.
-    fn choose(&mut self) -> Result<u32, EngineError> {
-        let logits = self.ctx.logits();
+    fn choose(&mut self, logits_idx: usize) -> Result<u32, EngineError> {
+        let logits = self.ctx.logits_at(logits_idx);
         let Some(constraint) = &mut self.constraint else {
             return Ok(self.sampler.sample(logits, &self.tokens)?);
         };
@@ -263,6 +339,12 @@ impl<'a> Generation<'a> {
             .sample_among(logits, &self.tokens, is_allowed)?)
     }
 
+    fn finish(&mut self, reason: FinishReason) {
+        // Nobody has said what was computed beyond the reply.
+        self.ctx.truncate(self.tokens.len());
+        self.state = State::Done(reason);
+    }
+
     /// Gives out what was held back, as nothing can follow it.
     fn end(&mut self, id: u32, mut text: String, reason: FinishReason) -> Step {
         let rest = self.text.finish();
@@ -274,7 +356,7 @@ impl<'a> Generation<'a> {
             text.push_str(&self.stops.finish());
             reason
         };
-        self.state = State::Done(reason);
+        self.finish(reason);
         if text.is_empty() && self.model.tokenizer().is_end_of_generation(id) {
             Step::Done(reason)
         } else {

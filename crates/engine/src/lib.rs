@@ -1,6 +1,7 @@
 //! GGUF in, tokens out: reader, tokenizer, chat template, decoder, KV cache, sampler.
 
 mod checksum;
+mod clock;
 mod constraint;
 mod context;
 mod decoder;
@@ -19,6 +20,7 @@ pub mod quant;
 pub mod sampler;
 pub mod snapshot;
 mod source;
+mod speculation;
 pub mod template;
 pub mod tokenizer;
 
@@ -44,3 +46,4 @@ pub use sampler::SamplingParams;
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::FileSource;
 pub use source::{JoinedSource, ModelSource};
+pub use speculation::Speculation;

@@ -1,6 +1,6 @@
 //! A loaded model: decoder, tokenizer and template, ready to generate.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +12,7 @@ use crate::fallback::Fallback;
 use crate::generate::{GenerateOptions, Generation};
 use crate::lane::Lane;
 use crate::sampler::argmax;
+use crate::speculation::ForwardCosts;
 use crate::template::{ChatTemplate, TemplateError};
 use crate::tokenizer::Tokenizer;
 
@@ -46,6 +47,8 @@ pub struct Model {
     file_checksum: u64,
     /// Made when the first reply is held to a format.
     grammar_vocabulary: OnceCell<GrammarVocabulary>,
+    /// What was measured while replies were made.
+    forward_costs: RefCell<ForwardCosts>,
 }
 
 impl Model {
@@ -69,6 +72,7 @@ impl Model {
             kv_type,
             file_checksum,
             grammar_vocabulary: OnceCell::new(),
+            forward_costs: RefCell::default(),
         }
     }
 
@@ -141,6 +145,11 @@ impl Model {
     /// The vocabulary for grammars, if it has been made.
     pub(crate) fn grammar_vocabulary(&self) -> &OnceCell<GrammarVocabulary> {
         &self.grammar_vocabulary
+    }
+
+    /// What it costs to compute several tokens together.
+    pub(crate) fn forward_costs(&self) -> &RefCell<ForwardCosts> {
+        &self.forward_costs
     }
 
     /// How many threads compute the model.
@@ -278,6 +287,21 @@ impl Model {
                 ctx.extend(decoder, self.lane(), &tokens[n_past..end], n_logits)
             }
             Compute::Candle(fallback) => ctx.extend_fallback(fallback, &tokens[n_past..end]),
+        }
+    }
+
+    /// Computes `tokens` after what `ctx` holds, and the logits after each of them.
+    ///
+    /// # Panics
+    /// The model is candle's, which gives one token's logits at a time.
+    pub(crate) fn extend_with_all_logits(
+        &self,
+        ctx: &mut Context,
+        tokens: &[u32],
+    ) -> Result<(), EngineError> {
+        match &self.compute {
+            Compute::Own(decoder) => ctx.extend(decoder, self.lane(), tokens, tokens.len()),
+            Compute::Candle(_) => unreachable!("nothing is computed ahead with it"),
         }
     }
 

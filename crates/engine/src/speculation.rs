@@ -53,9 +53,17 @@ impl Match {
 fn find(tokens: &[u32]) -> Option<Match> {
     let (&last, before) = tokens.split_last()?;
     let mut best: Option<Match> = None;
-    for (idx, _) in before.iter().enumerate().rev().filter(|(_, token)| **token == last) {
+    for (idx, _) in before
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, token)| **token == last)
+    {
         let pairs = before.iter().rev().zip(before[..idx].iter().rev());
-        let n_before = pairs.take(MAX_MATCH - 1).take_while(|(a, b)| a == b).count();
+        let n_before = pairs
+            .take(MAX_MATCH - 1)
+            .take_while(|(a, b)| a == b)
+            .count();
         let n_tokens = n_before + 1;
         if n_tokens >= MIN_MATCH && best.as_ref().is_none_or(|best| n_tokens > best.n_tokens) {
             best = Some(Match {
@@ -165,7 +173,10 @@ impl ForwardCosts {
         }
         // Between what is known on both sides, else beyond the nearest.
         let known = |n: &usize| self.ratios[*n].map(|ratio| (*n, ratio));
-        let below = (2..n_tokens).rev().find_map(|n| known(&n)).unwrap_or((1, 1.0));
+        let below = (2..n_tokens)
+            .rev()
+            .find_map(|n| known(&n))
+            .unwrap_or((1, 1.0));
         let above = (n_tokens + 1..=MAX_LOGITS).find_map(|n| known(&n));
         let n_more = (n_tokens - below.0) as f64;
         match above {
@@ -292,7 +303,11 @@ mod tests {
     fn nothing_is_guessed_before_anything_was_measured() {
         let tokens = [1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4];
         let mut guesser = Guesser::new(Speculation::Auto);
-        assert!(guesser.guess(&tokens, 8, &ForwardCosts::default()).is_empty());
+        assert!(
+            guesser
+                .guess(&tokens, 8, &ForwardCosts::default())
+                .is_empty()
+        );
         assert_eq!(guesser.guess(&tokens, 8, &costs(10.0, 0.1))[0], 5);
     }
 
@@ -321,10 +336,15 @@ mod tests {
         let tokens: Vec<u32> = (0..30).chain(0..12).collect();
         let length = |per_token| {
             let mut guesser = Guesser::new(Speculation::Auto);
-            guesser.guess(&tokens, MAX_DRAFT, &costs(10.0, per_token)).len()
+            guesser
+                .guess(&tokens, MAX_DRAFT, &costs(10.0, per_token))
+                .len()
         };
         let lengths = [1.0, 0.5, 0.2, 0.05].map(length);
-        assert!(lengths.is_sorted() && lengths[0] == 0 && lengths[3] > 5, "{lengths:?}");
+        assert!(
+            lengths.is_sorted() && lengths[0] == 0 && lengths[3] > 5,
+            "{lengths:?}"
+        );
     }
 
     #[test]

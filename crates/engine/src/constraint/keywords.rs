@@ -90,11 +90,59 @@ fn check_bound(keyword: &str, value: &Value, at: &Pointer) -> Result<(), SchemaE
     }
 }
 
+/// The library counts remainders, so what the step is without its decimal point counts.
+const MAX_MULTIPLE: u64 = 2_000;
+
 fn check_multiple(value: &Value, at: &Pointer) -> Result<(), SchemaError> {
-    match value.as_f64() {
-        Some(step) if (1e-6..=1e6).contains(&step) => Ok(()),
-        _ => Err(at.wrong("multipleOf", "a number between 0.000001 and 1000000")),
+    const MAX_DECIMALS: usize = 6;
+    let text = match value {
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    };
+    let (whole, decimals) = text.split_once('.').unwrap_or((&text, ""));
+    let decimals = decimals.trim_end_matches('0');
+    let digits = format!("{whole}{decimals}").parse::<u64>();
+    match digits {
+        Ok(1..=MAX_MULTIPLE) if decimals.len() <= MAX_DECIMALS => Ok(()),
+        _ => Err(at.wrong(
+            "multipleOf",
+            "a number above 0, of at most 2000 without its decimal point",
+        )),
     }
+}
+
+/// What is said of texts with characters for which [`is_unwritable`] holds.
+pub(super) const WRITABLE: &str =
+    "without control characters other than \\b, \\f, \\n, \\r and \\t";
+
+/// Whether JSON has no way to write this character but by its number.
+pub(super) fn is_unwritable(c: char) -> bool {
+    let is_short = matches!(c, '\u{8}' | '\u{c}' | '\n' | '\r' | '\t');
+    (c < ' ' && !is_short) || c == '\u{7f}'
+}
+
+/// Whether a pattern asks for a character that can't be written, itself or by name.
+fn has_unwritable(pattern: &str) -> bool {
+    let by_name = pattern.match_indices('\\').any(|(start, _)| {
+        let rest = &pattern[start + 1..];
+        let Some(digits) = rest.strip_prefix(['x', 'u', 'U']) else {
+            return rest.starts_with(['a', 'v', 'e', 'c', '0']);
+        };
+        let digits = digits.trim_start_matches('{');
+        let end = digits.find(|c: char| !c.is_ascii_hexdigit());
+        let n_digits = match &rest[..1] {
+            _ if rest[1..].starts_with('{') => usize::MAX,
+            "x" => 2,
+            "u" => 4,
+            _ => 8,
+        };
+        let digits = &digits[..end.unwrap_or(digits.len()).min(n_digits)];
+        let named = u32::from_str_radix(digits, 16)
+            .ok()
+            .and_then(char::from_u32);
+        named.is_some_and(is_unwritable)
+    });
+    by_name || pattern.chars().any(is_unwritable)
 }
 
 /// A pattern that may take no more work than its length promises. Whether it can be
@@ -103,6 +151,9 @@ pub(super) fn check_pattern(pattern: &str, at: &Pointer) -> Result<(), SchemaErr
     if pattern.len() > limits::MAX_PATTERN_BYTES {
         let limit = limits::MAX_PATTERN_BYTES as u64;
         return Err(at.too_much("the bytes of a pattern", limit));
+    }
+    if has_unwritable(pattern) {
+        return Err(at.wrong("a pattern", WRITABLE));
     }
     if repeats(pattern) > limits::MAX_PATTERN_REPEATS {
         let limit = limits::MAX_PATTERN_REPEATS;

@@ -321,6 +321,9 @@ impl Checker {
             return Err(at.too_much("the depth of a value", limits::MAX_DEPTH as u64));
         }
         match value {
+            Value::String(text) if text.chars().any(keywords::is_unwritable) => {
+                Err(at.wrong("a text of enum or const", keywords::WRITABLE))
+            }
             Value::String(text) => self.count_bytes(text, at),
             Value::Array(values) => values
                 .iter()
