@@ -24,7 +24,8 @@ fn everything() -> Value {
         "self_score": true,
         "instrument": "cloud",
         "history_turns": 8,
-        "keep_chats": false
+        "keep_chats": false,
+        "warm_start_mib": 512
     })
 }
 
@@ -38,6 +39,7 @@ fn all_settings_are_read_and_given_back() {
     assert_eq!(all.instrument(), Some("cloud"));
     assert_eq!(all.history_limits().max_turns, Some(8));
     assert!(!all.keep_chats());
+    assert_eq!(all.warm_start_mib(), Some(512));
     assert_eq!(
         Settings::NAMES.len(),
         everything().as_object().unwrap().len()
@@ -79,7 +81,7 @@ fn what_is_wrong_is_named() {
             json!({"temprature": 1}),
             "temprature is no setting (did you mean temperature?); known: model, system_prompt, \
              temperature, max_tokens, strip_reasoning, sanitize, self_score, instrument, \
-             history_turns, keep_chats",
+             history_turns, keep_chats, warm_start_mib",
         ),
         (json!({"model": 7}), "model must be a string"),
         (
@@ -105,6 +107,11 @@ fn what_is_wrong_is_named() {
             "max_tokens must be an integer",
         ),
         (json!({"sanitize": 1}), "sanitize must be true or false"),
+        (
+            json!({"warm_start_mib": 70_000}),
+            "warm_start_mib must be a whole number between 0 and 65536, not 70000",
+        ),
+        (json!({"warm_start_mib": true}), "warm_start_mib must be an integer"),
         (
             json!({"keep_chats": "yes"}),
             "keep_chats must be true or false",

@@ -240,7 +240,11 @@ fn context_length_and_memory_limits_are_kept() {
         n_ctx,
         ..LoadOptions::default()
     };
-    let enough_for_1024 = estimate(1024).total_bytes;
+    let parts = estimate(1024);
+    let sum = parts.weights_bytes + parts.kv_bytes + parts.scratch_bytes + parts.vocabulary_bytes;
+    assert_eq!(parts.total_bytes, sum);
+    assert!(parts.vocabulary_bytes > 0);
+    let enough_for_1024 = parts.total_bytes;
     assert_eq!(
         n_ctx(limit(enough_for_1024, None)).unwrap(),
         1024,

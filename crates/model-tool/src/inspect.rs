@@ -137,6 +137,7 @@ fn memory(gguf: &Gguf, n_ctx: Option<usize>) -> Result<Value> {
         "weights_bytes": estimate.weights_bytes,
         "kv_bytes": estimate.kv_bytes,
         "scratch_bytes": estimate.scratch_bytes,
+        "vocabulary_bytes": estimate.vocabulary_bytes,
         "total_bytes": estimate.total_bytes,
     }))
 }

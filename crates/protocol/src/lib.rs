@@ -40,9 +40,9 @@ pub use persona::{
 };
 pub use runtime::{
     BuildInfo, CancelParams, ChatsInfo, ChatsState, DecoderKind, DiedParams, HelloParams,
-    HelloResult, HostInfo, LoadedModel, SelfTestCheck, SelfTestResult, SkippedBuild, StatusResult,
-    StorageChanged, StorageEstimateResult, StorageInfo, StorageKind, StoragePersistResult,
-    StorageTakeOverResult,
+    HelloResult, HostInfo, LoadedModel, MemoryUsage, SelfTestCheck, SelfTestResult, SkippedBuild,
+    StatusResult, StorageChanged, StorageEstimateResult, StorageInfo, StorageKind,
+    StoragePersistResult, StorageTakeOverResult,
 };
 pub use sessions::{
     ExportedFile, ImportProblem, ImportProblemKind, SearchHit, SessionInfo, SessionKind,

@@ -125,6 +125,8 @@ pub struct MemoryEstimate {
     pub kv_bytes: u64,
     /// Room to compute in.
     pub scratch_bytes: u64,
+    /// Tokenizer and template.
+    pub vocabulary_bytes: u64,
     /// All of it.
     pub total_bytes: u64,
 }

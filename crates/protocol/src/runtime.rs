@@ -192,6 +192,18 @@ pub struct LoadedModel {
     pub memory: MemoryEstimate,
 }
 
+/// Memory of the whole runtime, as the platform tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+pub struct MemoryUsage {
+    /// Bytes that it takes now. In a browser this is the size of the WebAssembly
+    /// memory, of which nothing is given back before the worker ends: what was freed is
+    /// used again.
+    pub resident_bytes: Option<u64>,
+    /// The most that it took.
+    pub peak_bytes: Option<u64>,
+}
+
 /// Result of `status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
@@ -208,6 +220,8 @@ pub struct StatusResult {
     pub threads: u32,
     /// The model in memory.
     pub model: Option<LoadedModel>,
+    /// What the runtime takes.
+    pub memory: MemoryUsage,
     /// Chat calls that are running or waiting.
     pub active_calls: u64,
     /// Chat calls that have ended.

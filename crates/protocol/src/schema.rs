@@ -63,6 +63,7 @@ macro_rules! for_every_type {
             DiedParams,
             DecoderKind,
             LoadedModel,
+            MemoryUsage,
             StatusResult,
             StorageEstimateResult,
             ChatsState,

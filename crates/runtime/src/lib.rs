@@ -26,6 +26,8 @@ mod model_id;
 mod models;
 mod params;
 mod platform;
+#[cfg(not(target_arch = "wasm32"))]
+mod process_memory;
 mod progress;
 mod queue;
 mod runtime;
@@ -43,5 +45,7 @@ pub use platform::{
     ByteStream, ChatDatabase, ModelStore, ModelWriter, OpenError, Platform, SnapshotStore,
     StorageError, StoreUsage, StoredModel, StoredSnapshot, StreamError,
 };
+#[cfg(not(target_arch = "wasm32"))]
+pub use process_memory::process_memory;
 pub use runtime::{DEFAULT_SNAPSHOT_BUDGET_BYTES, Runtime, RuntimeOptions};
 pub use warm::SnapshotName;

@@ -244,6 +244,7 @@ fn wire_estimate(estimate: nox_engine::MemoryEstimate) -> MemoryEstimate {
         weights_bytes: estimate.weights_bytes,
         kv_bytes: estimate.kv_bytes,
         scratch_bytes: estimate.scratch_bytes,
+        vocabulary_bytes: estimate.vocabulary_bytes,
         total_bytes: estimate.total_bytes,
     }
 }

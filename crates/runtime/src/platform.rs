@@ -6,7 +6,7 @@
 use futures::future::LocalBoxFuture;
 use nox_core::Clock;
 use nox_engine::ModelSource;
-use nox_protocol::StorageKind;
+use nox_protocol::{MemoryUsage, StorageKind};
 use nox_store::{Host, Store, StoreError};
 
 use crate::model_id::ModelId;
@@ -26,6 +26,11 @@ pub trait Platform: Clock {
 
     /// A random number, unpredictable enough to tell runs apart.
     fn random_u64(&self) -> u64;
+
+    /// What the program takes of the memory, where the platform tells.
+    fn memory_usage(&self) -> MemoryUsage {
+        MemoryUsage::default()
+    }
 
     /// Milliseconds since 1970-01-01 UTC. Unlike [`now_ms`](Clock::now_ms) this may
     /// go backwards, when the user sets the clock.

@@ -61,6 +61,7 @@ impl Shared {
             lane: lane.kind,
             threads: lane.threads,
             model: self.loaded.borrow().clone(),
+            memory: self.platform.memory_usage(),
             active_calls: self.n_active_chats.get(),
             completed_calls: self.n_completed_chats.get(),
             storage: self.storage_info(),

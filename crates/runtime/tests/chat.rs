@@ -43,6 +43,10 @@ fn a_message_gets_a_reply_with_the_facts_about_it() {
     assert!(timings.first_token_ms >= timings.prefill_ms);
     assert!(timings.tokens_per_second > 0.0);
     let status = host.call("status", &json!({})).unwrap();
+    let memory = |part: &str| status["memory"][part].as_u64();
+    assert!(memory("resident_bytes") > Some(0));
+    // Not every system tells it.
+    assert!(memory("peak_bytes").is_none_or(|peak| Some(peak) >= memory("resident_bytes")));
     assert_eq!(status["model"]["id"], "nox-builtin");
     assert_eq!(
         (&status["active_calls"], &status["completed_calls"]),

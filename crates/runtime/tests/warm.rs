@@ -187,6 +187,46 @@ fn cancelled_turns_leave_what_a_fresh_run_would_compute() {
 }
 
 #[test]
+fn the_builtin_model_remembers_a_name_after_reloads() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/builtin/nox-builtin.gguf");
+    let file = fs::read(path).unwrap();
+    let conversation = |folder: &Folder, is_warm: bool| {
+        let mut session = json!("new");
+        let mut said = Vec::new();
+        let mut n_restored = 0;
+        for question in [
+            "Hello, my name is Mirela. Who are you?",
+            "What is 2 + 3?",
+            "What is my name?",
+        ] {
+            let store = FileSnapshots::open(folder.snapshots()).unwrap();
+            let host = Host::greeted(Setup {
+                builtin: Some(file.clone()),
+                snapshots: is_warm.then(|| Rc::new(store) as _),
+                ..in_file(&folder.chats())
+            });
+            let mut params = json!({"messages": [{"role": "user", "content": question}],
+                "temperature": 0, "max_tokens": 100});
+            if session != "new" {
+                params["session"] = session.clone();
+            }
+            let result = host.chat(&params).unwrap();
+            settle(&host);
+            n_restored += result.meta.usage.restored_tokens;
+            session = session_of(&result);
+            said.push(result.message);
+        }
+        (said, n_restored)
+    };
+    let (warm, n_restored) = conversation(&Folder::new(), true);
+    let (cold, n_from_nowhere) = conversation(&Folder::new(), false);
+    assert_eq!(warm, cold);
+    assert!(warm[2].content.contains("Mirela"), "{warm:?}");
+    assert!(n_restored > 100, "{n_restored}");
+    assert_eq!(n_from_nowhere, 0);
+}
+
+#[test]
 fn what_is_not_kept_leaves_nothing() {
     let folder = Folder::new();
     let host = host_in(&folder);

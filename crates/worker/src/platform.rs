@@ -9,6 +9,7 @@ use futures::channel::oneshot;
 use futures::future::LocalBoxFuture;
 use js_sys::{Date, Promise, Uint8Array};
 use nox_core::Clock;
+use nox_protocol::MemoryUsage;
 use nox_runtime::{ByteStream, Platform, StreamError};
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast, JsValue};
@@ -80,6 +81,16 @@ impl Platform for WebPlatform {
             Ok(_) => u64::from_le_bytes(number),
             // Every browser has it; what is asked for here is not secret.
             Err(_) => js_sys::Math::random().to_bits(),
+        }
+    }
+
+    fn memory_usage(&self) -> MemoryUsage {
+        const PAGE_BYTES: u64 = 64 << 10;
+        let size_bytes = core::arch::wasm32::memory_size(0) as u64 * PAGE_BYTES;
+        MemoryUsage {
+            resident_bytes: Some(size_bytes),
+            // It only grows.
+            peak_bytes: Some(size_bytes),
         }
     }
 

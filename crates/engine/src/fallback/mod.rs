@@ -116,7 +116,7 @@ impl Plan {
         tensors.map(|(_, tensor)| tensor.size_bytes).sum()
     }
 
-    pub(crate) fn memory_estimate(&self, n_ctx: usize) -> MemoryEstimate {
+    pub(crate) fn memory_estimate(&self, gguf: &Gguf, n_ctx: usize) -> MemoryEstimate {
         let sizes = &self.sizes;
         let weights_bytes = self.weights_bytes();
         let n_ctx = n_ctx.next_multiple_of(self.family.kv_step) as u64;
@@ -137,14 +137,7 @@ impl Plan {
         let largest = self.tensors.iter().map(|(_, tensor)| tensor.size_bytes);
         let reading = largest.max().unwrap_or(0).saturating_sub(kv_bytes);
         let scratch_bytes = scratch.max(reading);
-        MemoryEstimate {
-            weights_bytes,
-            kv_bytes,
-            scratch_bytes,
-            total_bytes: weights_bytes
-                .saturating_add(kv_bytes)
-                .saturating_add(scratch_bytes),
-        }
+        MemoryEstimate::new(gguf, weights_bytes, kv_bytes, scratch_bytes)
     }
 
     /// The weights as candle holds them.

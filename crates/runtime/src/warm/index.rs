@@ -1,9 +1,10 @@
 //! Which blocks lie in storage: how they follow one another, and which go first when
 //! there is no room.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use nox_engine::snapshot::{BLOCK_TOKENS, PrefixKey};
+use nox_store::SessionId;
 
 use super::name::SnapshotName;
 use crate::model_id::ModelId;
@@ -38,14 +39,21 @@ impl Link {
 }
 
 impl Index {
-    /// The blocks that a store has, used in the order in which they were written.
-    pub(super) fn new(mut stored: Vec<StoredSnapshot>) -> Self {
-        stored.sort_by_key(|snapshot| snapshot.modified_ms);
-        let mut index = Self::default();
-        for snapshot in stored {
-            index.insert(snapshot.name, snapshot.size_bytes);
+    /// Takes in what a store has. What was not known counts as used in the order in which
+    /// it was written.
+    pub(super) fn refresh(&mut self, mut stored: Vec<StoredSnapshot>) {
+        let names: HashSet<&SnapshotName> = stored.iter().map(|found| &found.name).collect();
+        self.entries.retain(|name, _| names.contains(name));
+        stored.sort_by_key(|found| found.modified_ms);
+        for StoredSnapshot {
+            name, size_bytes, ..
+        } in stored
+        {
+            match self.entries.get_mut(&name) {
+                Some(entry) => entry.size_bytes = size_bytes,
+                None => self.insert(name, size_bytes),
+            }
         }
-        index
     }
 
     pub(super) fn insert(&mut self, name: SnapshotName, size_bytes: u64) {
@@ -71,6 +79,11 @@ impl Index {
 
     pub(super) fn size_bytes(&self) -> u64 {
         self.entries.values().map(|entry| entry.size_bytes).sum()
+    }
+
+    /// The chats that anything belongs to.
+    pub(super) fn chats(&self) -> BTreeSet<SessionId> {
+        self.entries.keys().map(|name| name.chat.clone()).collect()
     }
 
     /// Those of which `is_meant` is true.
@@ -156,8 +169,6 @@ fn is_beginning(name: &SnapshotName, tokens: &[u32]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use nox_store::SessionId;
-
     use super::*;
 
     const CHAT: &str = "0190aaaa-0000-7000-8000-0123456789ab";
@@ -265,13 +276,20 @@ mod tests {
     }
 
     #[test]
-    fn a_list_tells_the_order_by_its_times() {
-        let stored = [(30, 2), (10, 1), (20, 3)].map(|(modified_ms, first)| StoredSnapshot {
+    fn a_list_tells_what_is_there_and_in_which_order_it_was_written() {
+        let stored = |modified_ms, first| StoredSnapshot {
             name: name(root(), &text(5, first)),
             size_bytes: 1,
             modified_ms,
-        });
-        let index = Index::new(stored.to_vec());
-        assert_eq!(index.oldest(None), Some(name(root(), &text(5, 1))));
+        };
+        let mut index = Index::default();
+        index.refresh(vec![stored(30, 2), stored(10, 1), stored(20, 3)]);
+        let oldest = index.oldest(None).unwrap();
+        assert_eq!(oldest, stored(10, 1).name);
+        // Uses that are known count more than times, and what is gone is forgotten.
+        index.touch(&oldest);
+        index.refresh(vec![stored(10, 1), stored(30, 2)]);
+        assert_eq!(index.n_blocks(), 2);
+        assert_eq!(index.oldest(None), Some(stored(30, 2).name));
     }
 }

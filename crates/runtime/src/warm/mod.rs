@@ -76,7 +76,7 @@ impl Warm {
     async fn list(&self) -> Result<(), StorageError> {
         if let Some(store) = &self.store {
             let stored = store.list().await?;
-            *self.index.borrow_mut() = Index::new(stored);
+            self.index.borrow_mut().refresh(stored);
             self.is_listed.set(true);
         }
         Ok(())
@@ -294,9 +294,10 @@ impl Shared {
             if shared.warm.list().await.is_err() {
                 return;
             }
-            let index = shared.warm.index.borrow();
-            let orphans = index.names(|name| shared.is_gone(&name.chat));
-            drop(index);
+            let mut gone = shared.warm.index.borrow().chats();
+            gone.retain(|chat| shared.is_gone(chat));
+            let is_orphan = |name: &SnapshotName| gone.contains(&name.chat);
+            let orphans = shared.warm.index.borrow().names(is_orphan);
             shared.warm.remove(orphans).await;
             shared.warm.shrink(shared.warm_budget_bytes(), None).await;
         };

@@ -27,8 +27,8 @@ use futures::{FutureExt, StreamExt};
 use nox_core::{Clock, PersonaEnvironment};
 use nox_engine::CpuLane;
 use nox_protocol::{
-    BuildInfo, ErrorKind, HandleChatResult, Id, Notification, Response, ResponseOutcome, RpcError,
-    RuntimeFrame,
+    BuildInfo, ErrorKind, HandleChatResult, Id, MemoryUsage, Notification, Response,
+    ResponseOutcome, RpcError, RuntimeFrame,
 };
 use nox_runtime::store::{FileChats, MemoryChats, MemoryStore};
 use nox_runtime::{
@@ -97,6 +97,10 @@ impl Platform for TestPlatform {
 
     fn random_u64(&self) -> u64 {
         self.random.replace(self.random.get() + 1)
+    }
+
+    fn memory_usage(&self) -> MemoryUsage {
+        nox_runtime::process_memory()
     }
 
     fn unix_ms(&self) -> i64 {
