@@ -111,6 +111,11 @@ impl CpuLane {
         Self::new(ThreadPool::single())
     }
 
+    /// At most `n_threads` of the lane's threads compute from now on.
+    pub fn use_threads(&self, n_threads: usize) {
+        self.pool.use_threads(n_threads);
+    }
+
     /// A lane on `n_threads` threads of the operating system.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ mod source;
 mod speculation;
 pub mod template;
 pub mod tokenizer;
+pub mod tuning;
 
 pub use constraint::{OutputFormat, SchemaError, schema_limits};
 pub use context::{Context, MAX_LOGITS};

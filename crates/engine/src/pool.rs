@@ -125,7 +125,17 @@ impl ThreadPool {
 
     /// The threads that take part now, the calling one among them.
     pub fn n_threads(&self) -> usize {
-        1 + self.shared.n_joined.load(Ordering::SeqCst)
+        let n_joined = 1 + self.shared.n_joined.load(Ordering::SeqCst);
+        n_joined.min(self.shared.limit.load(Ordering::SeqCst))
+    }
+
+    /// From now on at most `n_threads` take part, the calling one among them; the
+    /// others sleep until they are let in again.
+    pub fn use_threads(&self, n_threads: usize) {
+        let shared = &*self.shared;
+        shared.limit.store(n_threads.max(1), Ordering::SeqCst);
+        drop(lock(&shared.wake.0));
+        shared.let_in.notify_all();
     }
 
     /// Runs `body` over `0..n_items`, each item in exactly one call, and returns
@@ -158,6 +168,8 @@ impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.shared.is_closed.store(true, Ordering::SeqCst);
         self.shared.announce(0);
+        drop(lock(&self.shared.wake.0));
+        self.shared.let_in.notify_all();
     }
 }
 
@@ -285,6 +297,9 @@ struct Shared {
     /// For each part of the job.
     claims: [Claims; MAX_THREADS],
     n_joined: AtomicUsize,
+    /// Threads with this number or a higher one sleep on `let_in`.
+    limit: AtomicUsize,
+    let_in: Condvar,
     /// Pieces that are not finished.
     n_pending: AtomicUsize,
     n_asleep: AtomicUsize,
@@ -304,6 +319,8 @@ impl Default for Shared {
             task: UnsafeCell::default(),
             claims: std::array::from_fn(|_| Claims::default()),
             n_joined: AtomicUsize::default(),
+            limit: AtomicUsize::new(MAX_THREADS),
+            let_in: Condvar::default(),
             n_pending: AtomicUsize::default(),
             n_asleep: AtomicUsize::default(),
             wake: Default::default(),
@@ -429,12 +446,25 @@ impl Shared {
         let mut seen = self.job.load(Ordering::SeqCst);
         let own = 1 + self.n_joined.fetch_add(1, Ordering::SeqCst);
         while !self.is_closed.load(Ordering::SeqCst) {
+            if own >= self.limit.load(Ordering::SeqCst) {
+                self.wait_to_be_let_in(own);
+                // `seen` stays: the job that is running now is not missed.
+                continue;
+            }
             seen = self.next_job(seen);
             let n_parts = (seen & 0xffff) as usize;
             if own < n_parts {
                 self.run_pieces(seen >> 16, n_parts, own);
             }
         }
+    }
+
+    fn wait_to_be_let_in(&self, own: usize) {
+        let is_out = |_: &mut ()| {
+            own >= self.limit.load(Ordering::SeqCst) && !self.is_closed.load(Ordering::SeqCst)
+        };
+        let waited = self.let_in.wait_while(lock(&self.wake.0), is_out);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     fn next_job(&self, seen: u64) -> u64 {
@@ -554,6 +584,20 @@ mod tests {
             meet(&pool, n_threads);
             assert_eq!(sum_of(&pool, 100).1, 4950);
         }
+    }
+
+    #[test]
+    fn threads_leave_and_come_back() {
+        let pool = ThreadPool::new(4, &OsThreads).unwrap();
+        wait_for(&pool, 4);
+        for n_threads in [2, 4, 1, 3, 4] {
+            pool.use_threads(n_threads);
+            assert_eq!(pool.n_threads(), n_threads);
+            meet(&pool, n_threads);
+            assert_eq!(sum_of(&pool, 100).1, 4950);
+        }
+        pool.use_threads(100);
+        assert_eq!(pool.n_threads(), 4);
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub(crate) struct Load {
 pub(crate) enum Kv {
     F16,
     F32,
+    Q8,
 }
 
 impl Load {
@@ -53,6 +54,7 @@ impl Load {
             kv_type: match kv {
                 Kv::F16 => KvType::F16,
                 Kv::F32 => KvType::F32,
+                Kv::Q8 => KvType::Q8,
             },
             lane,
             ..LoadOptions::default()

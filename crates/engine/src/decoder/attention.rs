@@ -20,6 +20,7 @@ use half::f16;
 use super::config::ModelConfig;
 use super::kv::{KvCache, PAGE};
 use super::pages::{HeadPage, Pages, ROW, Row};
+use super::shared::Shared;
 use super::stored::Stored;
 #[cfg(target_arch = "x86_64")]
 use super::wide::Avx2Wide;
@@ -136,38 +137,6 @@ pub(crate) fn attention(
             }
         });
         is_first = false;
-    }
-}
-
-/// Equal pieces of a slice, each for one thread at a time.
-struct Shared {
-    first: *mut f32,
-    n_pieces: usize,
-    piece_len: usize,
-}
-
-// SAFETY: `get`'s contract keeps threads at different pieces.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    fn new(all: &mut [f32], piece_len: usize) -> Self {
-        Self {
-            first: all.as_mut_ptr(),
-            n_pieces: all.len() / piece_len,
-            piece_len,
-        }
-    }
-
-    /// # Safety
-    /// The slice given to `new` is still borrowed, and nobody else has this piece.
-    #[allow(clippy::mut_from_ref)]
-    #[inline(always)]
-    unsafe fn get(&self, idx: usize) -> &mut [f32] {
-        assert!(idx < self.n_pieces);
-        // SAFETY: inside the slice by the assertion; the caller vouches for the rest.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.first.add(idx * self.piece_len), self.piece_len)
-        }
     }
 }
 

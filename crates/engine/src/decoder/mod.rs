@@ -18,6 +18,7 @@ mod kv;
 mod pages;
 mod rope;
 mod rope_scaling;
+mod shared;
 mod stored;
 mod weights;
 mod wide;
@@ -36,6 +37,7 @@ pub(crate) use weights::{PlannedTensor, Weights, assemble, plan};
 use attention::{AttentionScratch, AttentionSpec, attention};
 use conv::short_conv;
 use rope::{RopeFrequencies, Rotation};
+use shared::for_each_token;
 use weights::{AttentionWeights, MixerWeights, ShortConvWeights};
 
 use crate::lane::{Lane, Product};
@@ -44,6 +46,11 @@ use crate::math;
 /// How many tokens of a prompt are computed together: enough to use each weight
 /// many times while it is at hand, few enough to answer a cancellation quickly.
 pub const PREFILL_CHUNK: usize = 32;
+
+/// What a gated element costs in multiplications of a matrix product, about.
+const ACTIVATION_WORK: usize = 20;
+/// What a normalised element costs.
+const NORM_WORK: usize = 5;
 
 /// A model's arithmetic.
 pub(crate) struct Decoder {
@@ -205,8 +212,8 @@ impl Decoder {
         assert!(n_logits <= tokens.len());
         if n_logits > 0 {
             let n_embd = self.config.n_embd;
-            let x = &scratch.x[..tokens.len() * n_embd];
-            let last = &x[(tokens.len() - n_logits) * n_embd..];
+            let x = &mut scratch.x[..tokens.len() * n_embd];
+            let last = &mut x[(tokens.len() - n_logits) * n_embd..];
             self.head(lane, last, &mut scratch.normed, logits);
         }
     }
@@ -220,7 +227,7 @@ impl Decoder {
         chunk: Chunk,
     ) {
         let weights = &self.weights.layers[layer];
-        self.norm_stream(scratch, weights.attn_norm.as_deref(), chunk.n_tokens);
+        self.norm_stream(lane, scratch, weights.attn_norm.as_deref(), chunk.n_tokens);
         match (&self.config.layers[layer].mixer, &weights.mixer) {
             (Mixer::Attention(spec), MixerWeights::Attention(weights)) => {
                 self.attend(lane, kv, scratch, (layer, spec), weights, chunk);
@@ -230,10 +237,20 @@ impl Decoder {
             }
             _ => unreachable!("weights are assembled by the same description"),
         }
-        self.add(scratch, weights.post_attn_norm.as_deref(), chunk.n_tokens);
-        self.norm_stream(scratch, weights.ffn_norm.as_deref(), chunk.n_tokens);
+        self.add(
+            lane,
+            scratch,
+            weights.post_attn_norm.as_deref(),
+            chunk.n_tokens,
+        );
+        self.norm_stream(lane, scratch, weights.ffn_norm.as_deref(), chunk.n_tokens);
         self.feed_forward(lane, scratch, layer, chunk.n_tokens);
-        self.add(scratch, weights.post_ffn_norm.as_deref(), chunk.n_tokens);
+        self.add(
+            lane,
+            scratch,
+            weights.post_ffn_norm.as_deref(),
+            chunk.n_tokens,
+        );
     }
 
     fn embed(&self, tokens: &[u32], x: &mut [f32]) {
@@ -379,10 +396,18 @@ impl Decoder {
             },
         ];
         lane.matmul(normed, n_tokens, &mut products);
-        match config.activation {
-            Activation::Silu => gate_with(gate, up, math::silu),
-            Activation::GeluTanh => gate_with(gate, up, math::gelu_tanh),
-        }
+        let n_ff = config.n_ff;
+        let work = n_ff * ACTIVATION_WORK;
+        for_each_token(
+            lane,
+            (&mut *gate, n_ff),
+            (up, n_ff),
+            work,
+            &|gate, up| match config.activation {
+                Activation::Silu => gate_with(gate, up, math::silu),
+                Activation::GeluTanh => gate_with(gate, up, math::gelu_tanh),
+            },
+        );
         let product = Product {
             weight: &weights.down,
             bias: weights.down_bias.as_deref(),
@@ -392,9 +417,9 @@ impl Decoder {
     }
 
     /// `x: [n_logits, n_embd]`, `logits: [n_logits, n_vocab]`
-    fn head(&self, lane: &dyn Lane, x: &[f32], normed: &mut [f32], logits: &mut [f32]) {
+    fn head(&self, lane: &dyn Lane, x: &mut [f32], normed: &mut [f32], logits: &mut [f32]) {
         let normed = &mut normed[..x.len()];
-        self.norm(x, Some(&self.weights.output_norm), normed);
+        self.norm(lane, x, Some(&self.weights.output_norm), normed);
         let weight = self
             .weights
             .output
@@ -422,38 +447,53 @@ impl Decoder {
     }
 
     /// Normalises every token, if there is a norm: `[n_tokens, n_embd]`.
-    fn norm(&self, x: &[f32], weight: Option<&[f32]>, out: &mut [f32]) {
+    fn norm(&self, lane: &dyn Lane, x: &mut [f32], weight: Option<&[f32]>, out: &mut [f32]) {
         let Some(weight) = weight else {
             out.copy_from_slice(x);
             return;
         };
         let n_embd = self.config.n_embd;
-        for (x, out) in x.chunks_exact(n_embd).zip(out.chunks_exact_mut(n_embd)) {
+        let work = n_embd * NORM_WORK;
+        for_each_token(lane, (x, n_embd), (out, n_embd), work, &|x, out| {
             math::rms_norm(x, weight, self.config.norm_eps, out);
-        }
+        });
     }
 
     /// What the next part of the layer works on: the residual stream, normalised.
-    fn norm_stream(&self, scratch: &mut Scratch, weight: Option<&[f32]>, n_tokens: usize) {
+    fn norm_stream(
+        &self,
+        lane: &dyn Lane,
+        scratch: &mut Scratch,
+        weight: Option<&[f32]>,
+        n_tokens: usize,
+    ) {
         let n = n_tokens * self.config.n_embd;
-        self.norm(&scratch.x[..n], weight, &mut scratch.normed[..n]);
+        self.norm(lane, &mut scratch.x[..n], weight, &mut scratch.normed[..n]);
     }
 
     /// Adds what a part has made of it to the residual stream, normalised and scaled
     /// as the model wants it.
-    fn add(&self, scratch: &mut Scratch, post_norm: Option<&[f32]>, n_tokens: usize) {
-        let n = n_tokens * self.config.n_embd;
-        let delta = &mut scratch.delta[..n];
-        if let Some(weight) = post_norm {
-            for delta in delta.chunks_exact_mut(self.config.n_embd) {
-                math::rms_norm_in_place(delta, weight, self.config.norm_eps);
-            }
-        }
+    fn add(
+        &self,
+        lane: &dyn Lane,
+        scratch: &mut Scratch,
+        post_norm: Option<&[f32]>,
+        n_tokens: usize,
+    ) {
+        let n_embd = self.config.n_embd;
+        let x = &mut scratch.x[..n_tokens * n_embd];
+        let delta = &mut scratch.delta[..n_tokens * n_embd];
+        let work = n_embd * post_norm.map_or(1, |_| NORM_WORK);
         // Times one changes no bit.
         let scale = self.config.residual_scale;
-        for (x, delta) in scratch.x[..n].iter_mut().zip(delta) {
-            *x += *delta * scale;
-        }
+        for_each_token(lane, (x, n_embd), (delta, n_embd), work, &|x, delta| {
+            if let Some(weight) = post_norm {
+                math::rms_norm_in_place(delta, weight, self.config.norm_eps);
+            }
+            for (x, delta) in x.iter_mut().zip(delta) {
+                *x += *delta * scale;
+            }
+        });
     }
 }
 

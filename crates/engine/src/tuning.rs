@@ -1,0 +1,314 @@
+//! How many threads to compute with, found by measuring.
+//!
+//! More threads than memory can feed, or than the system lets run, make every token
+//! wait for the slowest of them. So a lane's threads are tried, a few milliseconds
+//! each, on products like those of one token, and the fewest that are about as fast as
+//! the best are kept. Hosts keep the result as a [`ThreadRecord`], and measure again
+//! when the machine or the program is another. This module knows neither clocks nor
+//! files, but for the one function that a native host may call.
+
+use serde::{Deserialize, Serialize};
+
+use crate::gguf::{GgmlType, TensorInfo};
+use crate::lane::{CpuLane, Lane, Product};
+use crate::quant::{Weight, read_weight};
+
+/// Rounds over all numbers of threads go on for so long.
+const BUDGET_MS: f64 = 60.0;
+
+/// The most rounds; their medians are then steady.
+const MAX_ROUNDS: usize = 15;
+
+/// Fewer threads are taken if they are slower by less than this: they leave room for
+/// other programs, and wait for each other less when there are some.
+const WORTH: f64 = 1.05;
+
+/// Products of a measured token: a small model's projections, where handing out shows,
+/// and one as wide as a head, where memory does.
+const PRODUCTS: [(usize, usize, usize); 2] = [(4, 512, 512), (1, 3072, 1024)];
+
+/// How long a measured token took on each number of threads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ThreadTimings {
+    /// Numbers of threads, ascending, with the median time in milliseconds.
+    pub medians: Vec<(usize, f64)>,
+}
+
+impl ThreadTimings {
+    /// The fewest threads that are about as fast as the best.
+    pub fn best(&self) -> usize {
+        let least = self
+            .medians
+            .iter()
+            .map(|(_, ms)| *ms)
+            .fold(f64::INFINITY, f64::min);
+        let found = self.medians.iter().find(|(_, ms)| *ms <= least * WORTH);
+        found.map_or(1, |(n_threads, _)| *n_threads)
+    }
+}
+
+/// Measures on up to as many threads as `lane` has; `now_ms` is a clock.
+pub fn measure_threads(lane: &CpuLane, now_ms: &dyn Fn() -> f64) -> ThreadTimings {
+    let max = lane.n_threads();
+    if max == 1 {
+        return ThreadTimings {
+            medians: vec![(1, 0.0)],
+        };
+    }
+    let token = Token::new();
+    let mut times: Vec<(usize, Vec<f64>)> = candidates(max).map(|n| (n, Vec::new())).collect();
+    let start_ms = now_ms();
+    for round in 0..=MAX_ROUNDS {
+        for (n_threads, times) in &mut times {
+            lane.use_threads(*n_threads);
+            // The first after a change wakes threads.
+            token.compute(lane);
+            let before_ms = now_ms();
+            token.compute(lane);
+            let ms = now_ms() - before_ms;
+            // The first round warms up caches and the browser's compilers.
+            if round > 0 {
+                times.push(ms);
+            }
+        }
+        if round > 0 && now_ms() - start_ms > BUDGET_MS {
+            break;
+        }
+    }
+    lane.use_threads(max);
+    ThreadTimings {
+        medians: times
+            .into_iter()
+            .map(|(n_threads, times)| (n_threads, median(times)))
+            .collect(),
+    }
+}
+
+/// All small numbers, and fewer and fewer of the large.
+fn candidates(max: usize) -> impl Iterator<Item = usize> {
+    (1..=max).filter(move |&n| {
+        let step = if n <= 4 { 1 } else { n.ilog2() as usize };
+        n == max || n.is_multiple_of(step.next_power_of_two())
+    })
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_unstable_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::INFINITY)
+}
+
+/// Products like those of one token; what the weights are does not matter.
+struct Token {
+    products: Vec<(usize, Weight)>,
+}
+
+impl Token {
+    fn new() -> Self {
+        let products = PRODUCTS.map(|(n_times, n_rows, n_cols)| (n_times, zeros(n_rows, n_cols)));
+        Self {
+            products: products.into(),
+        }
+    }
+
+    fn compute(&self, lane: &CpuLane) {
+        for (n_times, weight) in &self.products {
+            let x = vec![1.0; weight.n_cols()];
+            let mut out = vec![0.0; weight.n_rows()];
+            for _ in 0..*n_times {
+                lane.matmul(
+                    &x,
+                    1,
+                    &mut [Product {
+                        weight,
+                        bias: None,
+                        out: &mut out,
+                    }],
+                );
+            }
+        }
+    }
+}
+
+fn zeros(n_rows: usize, n_cols: usize) -> Weight {
+    let quant = GgmlType::Q8_0;
+    let size_bytes = quant.size_bytes((n_rows * n_cols) as u64);
+    let size_bytes = size_bytes.expect("whole blocks");
+    let info = TensorInfo {
+        name: "threads".to_owned(),
+        shape: vec![n_rows, n_cols],
+        quant,
+        offset: 0,
+        size_bytes,
+    };
+    let bytes = vec![0u8; size_bytes as usize];
+    read_weight(&bytes.as_slice(), &info, n_rows, n_cols).expect("the bytes are in memory")
+}
+
+/// A measurement's result, for the next start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadRecord {
+    /// What it was measured on: the machine and the program.
+    pub measured_on: String,
+    /// The threads that it found best.
+    pub n_threads: usize,
+}
+
+impl ThreadRecord {
+    /// Reads a record; `None` if it is damaged, was made elsewhere, or names more
+    /// threads than there are.
+    pub fn read(text: &str, measured_on: &str, max: usize) -> Option<Self> {
+        let record: Self = serde_json::from_str(text).ok()?;
+        let fits = record.measured_on == measured_on && (1..=max).contains(&record.n_threads);
+        fits.then_some(record)
+    }
+
+    /// The record as text.
+    pub fn to_text(&self) -> String {
+        serde_json::json!(self).to_string()
+    }
+}
+
+/// A number of threads and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreadChoice {
+    /// The threads, the calling one among them.
+    pub n_threads: usize,
+    /// Where the number comes from, for a person.
+    pub why: String,
+}
+
+impl ThreadChoice {
+    /// Limits `lane` to what `kept` says or a measurement finds. The record is new if
+    /// there was none that fits, and is to be kept.
+    pub fn make(
+        lane: &CpuLane,
+        kept: Option<&str>,
+        measured_on: &str,
+        now_ms: &dyn Fn() -> f64,
+    ) -> (Self, Option<ThreadRecord>) {
+        let max = lane.n_threads();
+        let kept = kept.and_then(|text| ThreadRecord::read(text, measured_on, max));
+        let (choice, record) = match kept {
+            Some(record) => {
+                let why = "measured at an earlier start".to_owned();
+                let n_threads = record.n_threads;
+                (Self { n_threads, why }, None)
+            }
+            None if max == 1 => {
+                let why = "there is only one".to_owned();
+                (Self { n_threads: 1, why }, None)
+            }
+            None => {
+                let timings = measure_threads(lane, now_ms);
+                let record = ThreadRecord {
+                    measured_on: measured_on.to_owned(),
+                    n_threads: timings.best(),
+                };
+                let n_threads = record.n_threads;
+                let why = describe(&timings);
+                (Self { n_threads, why }, Some(record))
+            }
+        };
+        lane.use_threads(choice.n_threads);
+        (choice, record)
+    }
+}
+
+fn describe(timings: &ThreadTimings) -> String {
+    let times: Vec<String> = timings
+        .medians
+        .iter()
+        .map(|(n_threads, ms)| format!("{n_threads}: {ms:.2} ms"))
+        .collect();
+    format!("measured now ({})", times.join(", "))
+}
+
+/// A lane on the best number of the physical cores' threads, which is kept in `file`.
+/// That it cannot be kept costs a measurement at the next start and nothing else.
+///
+/// # Errors
+/// A thread cannot be started.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn tuned_lane(file: &std::path::Path) -> std::io::Result<(CpuLane, ThreadChoice)> {
+    let max = crate::pool::default_threads();
+    let lane = CpuLane::with_threads(max)?;
+    let start = std::time::Instant::now();
+    while lane.n_threads() < max && start.elapsed().as_secs() < 1 {
+        std::thread::yield_now();
+    }
+    let measured_on = format!(
+        "{} {} {} cores {max}",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::ARCH,
+        std::env::consts::OS,
+    );
+    let kept = std::fs::read_to_string(file).ok();
+    let now_ms = || start.elapsed().as_secs_f64() * 1e3;
+    let (choice, record) = ThreadChoice::make(&lane, kept.as_deref(), &measured_on, &now_ms);
+    if let Some(record) = record {
+        let partial = file.with_extension("part");
+        let written = std::fs::write(&partial, record.to_text());
+        // Under its own name only once it is whole.
+        let _ = written.and_then(|()| std::fs::rename(&partial, file));
+    }
+    Ok((lane, choice))
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fewest_of_the_fast_are_taken() {
+        let best = |medians: &[(usize, f64)]| {
+            let medians = medians.to_vec();
+            ThreadTimings { medians }.best()
+        };
+        assert_eq!(best(&[(1, 1.0), (2, 0.6), (3, 0.5), (4, 0.49)]), 3);
+        assert_eq!(best(&[(1, 1.0), (2, 30.0)]), 1);
+        assert_eq!(best(&[(1, 1.0), (2, 0.99)]), 1);
+        assert_eq!(best(&[]), 1);
+    }
+
+    #[test]
+    fn all_small_numbers_and_the_greatest_are_tried() {
+        let tried = |max| candidates(max).collect::<Vec<_>>();
+        assert_eq!(tried(1), [1]);
+        assert_eq!(tried(6), [1, 2, 3, 4, 6]);
+        assert_eq!(tried(16), [1, 2, 3, 4, 6, 8, 12, 16]);
+        assert_eq!(tried(7), [1, 2, 3, 4, 6, 7]);
+    }
+
+    #[test]
+    fn a_measurement_is_kept_and_used_where_it_was_made() {
+        let folder = std::env::temp_dir().join(format!("nox-threads-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("threads.json");
+        let (lane, first) = tuned_lane(&file).unwrap();
+        assert_eq!(lane.n_threads(), first.n_threads);
+        if crate::pool::default_threads() > 1 {
+            assert!(first.why.starts_with("measured now"), "{}", first.why);
+            let (lane, second) = tuned_lane(&file).unwrap();
+            assert_eq!(second.why, "measured at an earlier start");
+            assert_eq!(second.n_threads, first.n_threads);
+            assert_eq!(lane.n_threads(), first.n_threads);
+            std::fs::write(&file, "{\"measured_on\":").unwrap();
+            let (_, third) = tuned_lane(&file).unwrap();
+            assert!(third.why.starts_with("measured now"), "{}", third.why);
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_record_from_elsewhere_does_not_count() {
+        let record = ThreadRecord {
+            measured_on: "here".to_owned(),
+            n_threads: 4,
+        };
+        let text = record.to_text();
+        assert_eq!(ThreadRecord::read(&text, "here", 4), Some(record));
+        assert_eq!(ThreadRecord::read(&text, "there", 4), None);
+        assert_eq!(ThreadRecord::read(&text, "here", 3), None);
+        assert_eq!(ThreadRecord::read("", "here", 3), None);
+    }
+}
