@@ -218,6 +218,8 @@ pub struct StatusResult {
     pub lane: LaneKind,
     /// Threads in use, the calling one included.
     pub threads: u32,
+    /// Where that number comes from: asked for, or measured.
+    pub threads_why: String,
     /// The model in memory.
     pub model: Option<LoadedModel>,
     /// What the runtime takes.

@@ -40,6 +40,8 @@ pub struct RuntimeOptions {
     pub lane: Rc<dyn Lane>,
     /// Why that lane was taken.
     pub lane_why: String,
+    /// Why it has as many threads as it has.
+    pub threads_why: String,
     /// The model that comes with the product.
     pub builtin: Option<BuiltinModel>,
     /// What one model may take of the memory.

@@ -60,6 +60,7 @@ impl Shared {
             uptime_ms: self.platform.now_ms() - self.started_ms,
             lane: lane.kind,
             threads: lane.threads,
+            threads_why: self.options.threads_why.clone(),
             model: self.loaded.borrow().clone(),
             memory: self.platform.memory_usage(),
             active_calls: self.n_active_chats.get(),

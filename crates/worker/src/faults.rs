@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nox_engine::{CpuLane, Lane};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -48,10 +49,17 @@ fn on_second_thread(fault: fn()) {
     let lane = lane.expect("the runtime has been started");
     let n_threads = lane.n_threads();
     assert!(n_threads > 1, "there is no second thread");
-    // A thread gets an item each, whatever that costs.
+    let has_begun = AtomicBool::new(false);
+    // An item for each thread, whatever that costs; the first keeps this one busy until
+    // another has taken the second.
     lane.for_each(n_threads, usize::MAX, &|items| {
         if items.start == 1 {
+            has_begun.store(true, Ordering::SeqCst);
             fault();
+        } else if items.start == 0 {
+            while !has_begun.load(Ordering::SeqCst) {
+                std::hint::spin_loop();
+            }
         }
     });
 }

@@ -12,6 +12,10 @@ pub(crate) struct StartOptions {
     /// Threads to compute with, this one included. Default: 1.
     #[serde(default)]
     pub(crate) threads: Option<usize>,
+    /// The user wants just so many. Else up to so many are tried, and the best number
+    /// is taken.
+    #[serde(default)]
+    pub(crate) threads_asked: bool,
     /// The script of a pool thread.
     #[serde(default)]
     pub(crate) pool_url: Option<String>,

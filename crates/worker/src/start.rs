@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use nox_core::PersonaEnvironment;
+use nox_core::{Clock as _, PersonaEnvironment};
 use nox_engine::CpuLane;
 use nox_engine::quant::lane_check;
 use nox_protocol::BuildInfo;
@@ -20,7 +20,7 @@ use crate::options::{BuildOptions, StartOptions};
 use crate::platform::WebPlatform;
 use crate::snapshots::OpfsSnapshots;
 use crate::threads::start_pool;
-use crate::{death, door, gloo_door};
+use crate::{death, door, gloo_door, kept_threads};
 
 /// The built-in model's id in storage.
 const BUILTIN_ID: &str = "nox-builtin";
@@ -43,6 +43,7 @@ pub async fn start(options: JsValue) -> Result<(), JsValue> {
     #[cfg(feature = "conformance")]
     crate::faults::note_lane(&lane);
     let platform = Rc::new(WebPlatform::new()?);
+    let threads_why = kept_threads::choose(&lane, &options, &|| platform.now_ms()).await;
     let store = open_store().await;
     let builtin = builtin(&options)?;
     let memory_limit_bytes = options.memory_limit_bytes();
@@ -57,6 +58,7 @@ pub async fn start(options: JsValue) -> Result<(), JsValue> {
         },
         lane,
         lane_why,
+        threads_why,
         builtin: Some(builtin),
         memory_limit_bytes,
         snapshots: open_snapshots().await,

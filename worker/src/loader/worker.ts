@@ -19,6 +19,7 @@ declare const self: DedicatedWorkerGlobalScope;
 interface StartOptions {
   build: { name: string; why: string; skipped: readonly SkippedBuild[] };
   threads: number;
+  threadsAsked: boolean;
   poolUrl: string;
   builtinUrl: string;
   builtinSha256?: string;
@@ -90,6 +91,7 @@ async function start(
   const options: StartOptions = {
     build: { name, why: reasonFor(name, wishes, skipped), skipped },
     threads: name === "threads" ? plan.threads : 1,
+    threadsAsked: wishes.threads !== null,
     poolUrl: new URL("pool.js", here).href,
     builtinUrl: builtinUrl().href,
     ...(sha256 !== null && { builtinSha256: sha256 }),

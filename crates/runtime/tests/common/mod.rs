@@ -287,6 +287,7 @@ impl Host {
             },
             lane: Rc::new(CpuLane::single_threaded()),
             lane_why: "a test".to_owned(),
+            threads_why: "a test has one".to_owned(),
             builtin: Some(BuiltinModel {
                 id: ModelId::parse("nox-builtin").unwrap(),
                 url: BUILTIN_URL.to_owned(),
