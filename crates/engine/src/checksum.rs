@@ -5,6 +5,7 @@
 //! up with storage on every build, where a cryptographic hash would take longer than
 //! the reading itself.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io;
 
@@ -111,6 +112,10 @@ impl ModelSource for Summed<'_> {
         self.source.read_at(offset, buf)?;
         self.sum.borrow_mut().update(buf);
         Ok(())
+    }
+
+    fn part_ends(&self) -> Cow<'_, [u64]> {
+        self.source.part_ends()
     }
 }
 
