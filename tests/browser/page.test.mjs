@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { RAMBLER, interruptReply, launch, openPage, openRambling, say, serve } from './harness.mjs';
+import { splitGguf } from './split.mjs';
 
 describe('page', () => {
   let server;
@@ -216,6 +217,23 @@ describe('a page that is pressed hard', () => {
     await transferDone(page);
     await page.waitForFunction(() => document.querySelector('[data-testid="model-select"]').value === 'second');
     assert.equal(await page.getByTestId('banner').count(), 0);
+  });
+
+  test('a split model is chosen when all of its files are there', async () => {
+    const page = await openRambling(browser.context, server.origin);
+    await transferDone(page);
+    const [first, ...others] = splitGguf(readFileSync(RAMBLER), 'large', 3);
+    await page.getByTestId('import-input').setInputFiles(others);
+    const notice = page.getByTestId('banner').filter({ hasText: 'is not complete' });
+    await notice.waitFor();
+    assert.match(await notice.innerText(), /2 of 3 files[^]*large-00001-of-00003\.gguf/);
+    const option = page.getByTestId('model-select').locator('option[value="large"]');
+    assert.equal(await option.isDisabled(), true);
+    await page.getByTestId('import-input').setInputFiles([first]);
+    await page.waitForFunction(() => document.querySelector('[data-testid="model-select"]').value === 'large');
+    await transferDone(page);
+    assert.equal(await notice.count(), 0);
+    assert.notEqual((await say(page, 'Who are you?')).reply, '');
   });
 
   test('models of the same name are told apart', async () => {
