@@ -157,10 +157,11 @@ function makeJob(settings, { round, shape, quant, variant, prompts, seconds }, m
   };
 }
 
-const leftOut = (jobs) =>
-  jobs
+function leftOut(jobs) {
+  return jobs
     .filter(({ round }) => round === 0)
     .flatMap(({ shape, quant, variant, left_out }) => left_out.map((left) => ({ shape, quant, key: keyOf(variant), ...left })));
+}
 
 /** As the lock file has it. */
 function candleVersion() {

@@ -31,20 +31,27 @@ export async function measure(job) {
   }
 }
 
+/**
+ * It delivers a reply as a whole, so that its own clock has to be taken. That counts
+ * evaluations of one token as decoding, be it the whole prompt, and not the first token
+ * of a reply; what such a prompt took is what is left of the whole.
+ */
 async function complete(context, prompt, predict) {
   const started = performance.now();
-  const { text, timings } = await context.completion({
-    prompt,
-    n_predict: predict,
-    temperature: 0,
-    ignore_eos: true,
+  const options = { prompt, n_predict: predict, temperature: 0, ignore_eos: true };
+  let completion_tokens = 0;
+  const { text, timings } = await context.completion(options, () => {
+    completion_tokens += 1;
   });
+  const wall_ms = performance.now() - started;
+  const pass_ms = timings.predicted_ms / timings.predicted_n;
+  const decode_ms = pass_ms * (completion_tokens - 1);
   return {
     prompt_tokens: timings.prompt_n,
-    prefill_ms: timings.prompt_ms,
-    completion_tokens: timings.predicted_n,
-    decode_ms: timings.predicted_ms,
-    wall_ms: performance.now() - started,
+    prefill_ms: timings.prompt_ms > 0 ? timings.prompt_ms : wall_ms - decode_ms,
+    completion_tokens,
+    decode_ms,
+    wall_ms,
     text,
   };
 }

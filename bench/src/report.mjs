@@ -219,7 +219,9 @@ function verdict({ samples, settings, machine }) {
   const threads = Math.max(...settings.threads);
   if (machine.cores < threads) lines.push(`${threads} threads on ${machine.cores} core(s) measure nothing of use.`);
   const disturbed = samples.filter(({ during }) => during.quiet === false).length;
-  if (samples.some(({ during }) => during.quiet === null)) {
+  if (samples.length === 0) {
+    lines.push('Nothing was measured.');
+  } else if (samples.some(({ during }) => during.quiet === null)) {
     lines.push('Whether the machine was quiet is not known: this system does not tell.');
   } else if (disturbed > 0) {
     const worst = Math.max(...samples.map(({ during }) => during.others_cores + during.steal_cores));
