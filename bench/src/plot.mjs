@@ -3,7 +3,7 @@
 
 import { SHAPES } from './plan.mjs';
 
-const PANEL = { width: 330, gap: 24, title: 26, bar: 13, step: 18, label: 118, value: 52 };
+const PANEL = { width: 330, gap: 24, title: 26, bar: 13, step: 18, label: 128, value: 46 };
 const MARGIN = 16;
 const HEADING = 30;
 /** What is drawn apart: the product, its peers, and programs that are no web pages. */

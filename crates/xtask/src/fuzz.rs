@@ -123,7 +123,8 @@ fn prepare(fuzzer: &Path) -> Result<Vec<Target>> {
     if prepared.exists() {
         fs::remove_dir_all(&prepared)?;
     }
-    process::run(Command::new(fuzzer).env("NOX_FUZZ_PREPARE", &prepared))?;
+    // libFuzzer remarks on every start that there are no sanitizers.
+    process::read(Command::new(fuzzer).env("NOX_FUZZ_PREPARE", &prepared))?;
     let mut targets = Vec::new();
     for entry in fs::read_dir(&prepared)? {
         let entry = entry?;
