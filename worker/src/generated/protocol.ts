@@ -215,11 +215,12 @@ seed?: number,
  */
 max_tokens?: number, 
 /**
- * Texts that end the reply; they are not part of it.
+ * Texts that end the reply; they are not part of it. Only with `format: "text"`.
  */
 stop?: StopStrings, 
 /**
- * `"text"`, `"json"` or a JSON Schema. Default: `"text"`.
+ * `"text"`, `"json"` for an object, or a JSON Schema that the reply fits unless
+ * `finish_reason` is `length`. Default: `"text"`.
  */
 format?: "text" | "json" | Record<string, unknown>, 
 /**
@@ -512,9 +513,14 @@ export type Usage = {
  */
 prompt_tokens: number, 
 /**
- * Tokens of the prompt that were still in the KV cache.
+ * Tokens of the prompt that need not be computed: they were still in the KV
+ * cache, or came from storage.
  */
 cached_tokens: number, 
+/**
+ * Those of them that came from storage.
+ */
+restored_tokens: number, 
 /**
  * Tokens of the reply.
  */
@@ -729,6 +735,10 @@ kv_bytes: number,
  * Room to compute in.
  */
 scratch_bytes: number, 
+/**
+ * Tokenizer and template.
+ */
+vocabulary_bytes: number, 
 /**
  * All of it.
  */
@@ -971,6 +981,21 @@ decoder: DecoderKind,
 memory: MemoryEstimate, };
 
 /**
+ * Memory of the whole runtime, as the platform tells.
+ */
+export type MemoryUsage = { 
+/**
+ * Bytes that it takes now. In a browser this is the size of the WebAssembly
+ * memory, of which nothing is given back before the worker ends: what was freed is
+ * used again.
+ */
+resident_bytes: number | null, 
+/**
+ * The most that it took.
+ */
+peak_bytes: number | null, };
+
+/**
  * Result of `status`.
  */
 export type StatusResult = { 
@@ -998,6 +1023,10 @@ threads: number,
  * The model in memory.
  */
 model: LoadedModel | null, 
+/**
+ * What the runtime takes.
+ */
+memory: MemoryUsage, 
 /**
  * Chat calls that are running or waiting.
  */
@@ -1035,6 +1064,10 @@ models_bytes: number,
  * Bytes of the database of chats; `null` while it is not open.
  */
 chats_bytes: number | null, 
+/**
+ * Bytes of what was computed and kept for warm starts.
+ */
+snapshots_bytes: number, 
 /**
  * Whether the platform promised not to evict them.
  */
@@ -1809,7 +1842,13 @@ history_turns?: number,
 /**
  * Whether chats are kept where a call does not say. Default: true.
  */
-keep_chats?: boolean, };
+keep_chats?: boolean, 
+/**
+ * Room in storage for what was computed for chats that are kept, so that after a
+ * reload they go on at once; in MiB. 0 keeps nothing and removes what there is.
+ * Default: what the host gives, 256 in a browser.
+ */
+warm_start_mib?: number, };
 
 /**
  * Params of `config.set`. What is left out stays as it is.
