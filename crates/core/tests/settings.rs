@@ -111,7 +111,10 @@ fn what_is_wrong_is_named() {
             json!({"warm_start_mib": 70_000}),
             "warm_start_mib must be a whole number between 0 and 65536, not 70000",
         ),
-        (json!({"warm_start_mib": true}), "warm_start_mib must be an integer"),
+        (
+            json!({"warm_start_mib": true}),
+            "warm_start_mib must be an integer",
+        ),
         (
             json!({"keep_chats": "yes"}),
             "keep_chats must be true or false",

@@ -1,6 +1,6 @@
 //! A conversation's memory: the tokens seen so far with their keys and values.
 
-use crate::decoder::{ConvMemory, Decoder, KvCache, KvCopyError, KvShape, KvType, Scratch};
+use crate::decoder::{Decoder, DecoderMemory, KvCopyError, KvType, Scratch};
 use crate::error::EngineError;
 use crate::fallback::{Fallback, Running};
 use crate::lane::Lane;
@@ -27,8 +27,7 @@ pub struct Context {
 /// Keys and values, as the kind of model keeps them.
 enum Memory {
     Own {
-        kv: KvCache,
-        conv: ConvMemory,
+        own: DecoderMemory,
         scratch: Box<Scratch>,
     },
     /// `None` while nothing is held.
@@ -40,8 +39,7 @@ impl Context {
         Self {
             model_id,
             memory: Memory::Own {
-                kv: KvCache::new(KvShape::of(decoder.config()), kv_type),
-                conv: ConvMemory::new(decoder.config()),
+                own: DecoderMemory::new(decoder.config(), kv_type),
                 scratch: Box::new(decoder.new_scratch()),
             },
             tokens: Vec::new(),
@@ -66,12 +64,12 @@ impl Context {
         self.model_id
     }
 
-    /// Keys and values, those of [`Self::tokens`] being valid, where they are all that
-    /// the model remembers of a text.
-    pub(crate) fn kv(&self) -> Option<&KvCache> {
+    /// What the decoder remembers of [`Self::tokens`], if it is the decoder that
+    /// computes them.
+    pub(crate) fn own(&self) -> Option<&DecoderMemory> {
         match &self.memory {
-            Memory::Own { kv, conv, .. } if conv.is_unused() => Some(kv),
-            _ => None,
+            Memory::Own { own, .. } => Some(own),
+            Memory::Candle(_) => None,
         }
     }
 
@@ -93,9 +91,9 @@ impl Context {
     /// Whoever goes on from [`Self::n_past`] computes that again.
     pub fn truncate(&mut self, n_tokens: usize) {
         match &mut self.memory {
-            Memory::Own { conv, .. } => {
+            Memory::Own { own, .. } => {
                 let n_tokens = n_tokens.min(self.tokens.len());
-                self.tokens.truncate(conv.rewind(n_tokens));
+                self.tokens.truncate(own.conv.rewind(n_tokens));
             }
             Memory::Candle(_) if n_tokens < self.tokens.len() => self.clear(),
             Memory::Candle(_) => {}
@@ -106,10 +104,7 @@ impl Context {
     pub fn clear(&mut self) {
         self.tokens.clear();
         match &mut self.memory {
-            Memory::Own { kv, conv, .. } => {
-                kv.shrink(0);
-                conv.clear();
-            }
+            Memory::Own { own, .. } => own.clear(),
             Memory::Candle(running) => *running = None,
         }
     }
@@ -117,7 +112,7 @@ impl Context {
     /// The bytes that keys and values, and what short convolutions remember, take now.
     pub fn kv_size_bytes(&self) -> usize {
         match &self.memory {
-            Memory::Own { kv, conv, .. } => kv.size_bytes() + conv.size_bytes(),
+            Memory::Own { own, .. } => own.size_bytes(),
             Memory::Candle(running) => running
                 .as_ref()
                 .map_or(0, |running| running.kv_size_bytes()),
@@ -139,23 +134,32 @@ impl Context {
     }
 
     /// Adds tokens whose positions were computed before, in the form in which the
-    /// cache copies them out.
+    /// cache copies them out, with what short convolutions need behind the last.
     ///
     /// # Errors
     /// There is no memory; nothing is added.
     ///
     /// # Panics
-    /// There are not as many positions as tokens, or the model keeps no such positions.
-    pub(crate) fn append(&mut self, tokens: &[u32], positions: &[u8]) -> Result<(), EngineError> {
-        let Memory::Own { kv, .. } = &mut self.memory else {
+    /// There are not as many positions as tokens, the state is of another size, or the
+    /// model keeps neither.
+    pub(crate) fn append(
+        &mut self,
+        tokens: &[u32],
+        positions: &[u8],
+        conv_state: &[u8],
+    ) -> Result<(), EngineError> {
+        let Memory::Own { own, .. } = &mut self.memory else {
             unreachable!("only a context that has positions is brought back");
         };
-        assert_eq!(positions.len(), tokens.len() * kv.position_size_bytes());
-        match kv.copy_in(self.tokens.len(), positions) {
+        assert_eq!(positions.len(), tokens.len() * own.kv.position_size_bytes());
+        let end = self.tokens.len() + tokens.len();
+        own.conv.reserve(end)?;
+        match own.kv.copy_in(self.tokens.len(), positions) {
             Ok(_) => {}
             Err(KvCopyError::OutOfMemory(error)) => return Err(error.into()),
             Err(error) => unreachable!("whole positions behind those that are held: {error}"),
         }
+        own.conv.copy_in(end, conv_state);
         self.tokens.extend_from_slice(tokens);
         Ok(())
     }
@@ -188,17 +192,16 @@ impl Context {
     ) -> Result<(), EngineError> {
         assert!(n_logits <= MAX_LOGITS);
         let n_past = self.tokens.len();
-        let Memory::Own { kv, conv, scratch } = &mut self.memory else {
+        let Memory::Own { own, scratch } = &mut self.memory else {
             unreachable!("the context belongs to a model of the decoder's");
         };
-        kv.reserve(n_past + tokens.len())?;
-        conv.reserve(n_past + tokens.len())?;
+        own.reserve(n_past + tokens.len())?;
         let n_needed = n_logits * self.n_vocab;
         if self.logits.len() < n_needed {
             self.logits.resize(n_needed, 0.0);
         }
         let logits = &mut self.logits[..n_needed];
-        decoder.forward(lane, kv, conv, scratch, tokens, n_past, logits);
+        decoder.forward(lane, own, scratch, tokens, n_past, logits);
         self.n_logits = n_logits;
         // Last, so that a panic above leaves the context as it was.
         self.tokens.extend_from_slice(tokens);

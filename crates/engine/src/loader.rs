@@ -12,8 +12,8 @@ use std::rc::Rc;
 use crate::checksum::{Checksum, Summed};
 use crate::context::MAX_LOGITS;
 use crate::decoder::{
-    Decoder, KvType, ModelConfig, ModelError, PlannedTensor, Scratch, assemble, conv_size_bytes,
-    kv_size_bytes, plan, supported_architectures,
+    Decoder, KvType, ModelConfig, ModelError, PlannedTensor, Scratch, assemble, memory_size_bytes,
+    plan, supported_architectures,
 };
 use crate::error::EngineError;
 use crate::fallback::{self, Fallback, fallback_architectures};
@@ -85,7 +85,7 @@ pub fn memory_estimate(
     kv_type: KvType,
 ) -> MemoryEstimate {
     let weights_bytes: u64 = gguf.tensors().iter().map(|tensor| tensor.size_bytes).sum();
-    let kv_bytes = kv_size_bytes(config, kv_type, n_ctx) + conv_size_bytes(config, n_ctx);
+    let kv_bytes = memory_size_bytes(config, kv_type, n_ctx);
     let n_vocab = config.n_vocab as u64;
     let more_logits_bytes = (MAX_LOGITS as u64 - 1) * 4 * n_vocab;
     let scratch_bytes =

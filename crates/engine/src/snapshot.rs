@@ -13,13 +13,14 @@
 //! |---|---|
 //! | 8 | `noxkv`, 0, CR, LF |
 //! | 4 | version |
-//! | 4 | what is stored of a position; 1: keys and values of all layers |
+//! | 4 | what is stored; 1: keys and values of all layers; 2: and what short convolutions remember |
 //! | 16 | key of the empty prefix: the model and the code that computes |
 //! | 16 | key of the tokens before the block |
 //! | 4 | bytes per position |
 //! | 4 | `n`, the number of positions |
 //! | 4 `n` | the tokens |
 //! | … | the positions one after the other, each as the KV cache copies it out |
+//! | … | what short convolutions need for the position after the last one |
 //! | 8 | checksum of everything before |
 //!
 //! # Trust
@@ -38,7 +39,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checksum::Checksum;
 use crate::context::Context;
-use crate::decoder::KvCache;
+use crate::decoder::DecoderMemory;
 use crate::error::EngineError;
 use crate::model::Model;
 use crate::quant::KERNEL_DIGEST;
@@ -57,6 +58,8 @@ const MAGIC: [u8; 8] = *b"noxkv\0\r\n";
 const VERSION: u32 = 1;
 /// Keys and values of all layers.
 const STATE_KV: u32 = 1;
+/// And behind the last position, what short convolutions need to go on from there.
+const STATE_KV_CONV: u32 = 2;
 const HEADER_BYTES: usize = 56;
 const CHECKSUM_BYTES: usize = 8;
 
@@ -115,7 +118,7 @@ pub enum SnapshotError {
     WrongMagic,
     #[error("the snapshot is of version {found}, this is {VERSION}")]
     WrongVersion { found: u32 },
-    #[error("the snapshot holds states of kind {found}, this model has {STATE_KV}")]
+    #[error("the snapshot holds states of kind {found}, known are {STATE_KV} and {STATE_KV_CONV}")]
     WrongState { found: u32 },
     #[error("a snapshot has 1 to {BLOCK_TOKENS} positions, this one {found}")]
     WrongCount { found: u32 },
@@ -142,6 +145,8 @@ pub struct Block<'a> {
     position_size_bytes: usize,
     tokens: Vec<u32>,
     positions: &'a [u8],
+    /// Behind the last position; of no use behind another.
+    conv_state: &'a [u8],
 }
 
 impl<'a> Block<'a> {
@@ -160,9 +165,9 @@ impl<'a> Block<'a> {
         if found != VERSION {
             return Err(SnapshotError::WrongVersion { found });
         }
-        let found = word(header, 12);
-        if found != STATE_KV {
-            return Err(SnapshotError::WrongState { found });
+        let state = word(header, 12);
+        if ![STATE_KV, STATE_KV_CONV].contains(&state) {
+            return Err(SnapshotError::WrongState { found: state });
         }
         let (position_size_bytes, n_tokens) = (word(header, 48), word(header, 52));
         if !(1..=BLOCK_TOKENS as u32).contains(&n_tokens) {
@@ -171,7 +176,8 @@ impl<'a> Block<'a> {
         // Two numbers of 32 bits, one of them small: no overflow.
         let expected = (HEADER_BYTES + CHECKSUM_BYTES) as u64
             + u64::from(n_tokens) * (4 + u64::from(position_size_bytes));
-        if bytes.len() as u64 != expected {
+        let n_more_bytes = (bytes.len() as u64).checked_sub(expected);
+        if !n_more_bytes.is_some_and(|n| n == 0 || state == STATE_KV_CONV) {
             return Err(wrong_size(bytes, expected));
         }
         let (summed, sum) = bytes.split_at(bytes.len() - CHECKSUM_BYTES);
@@ -180,12 +186,16 @@ impl<'a> Block<'a> {
         }
         let (tokens, rest) = rest.split_at(4 * n_tokens as usize);
         let (tokens, _) = tokens.as_chunks::<4>();
+        let rest = &rest[..rest.len() - CHECKSUM_BYTES];
+        let (positions, conv_state) =
+            rest.split_at(n_tokens as usize * position_size_bytes as usize);
         Ok(Self {
             root: key(header, 16),
             parent: key(header, 32),
             position_size_bytes: position_size_bytes as usize,
             tokens: tokens.iter().copied().map(u32::from_le_bytes).collect(),
-            positions: &rest[..rest.len() - CHECKSUM_BYTES],
+            positions,
+            conv_state,
         })
     }
 
@@ -213,10 +223,11 @@ fn key(header: &[u8; HEADER_BYTES], at: usize) -> PrefixKey {
 }
 
 /// The bytes of a block of `n_tokens`, if it is not too large to be one.
-fn block_size_bytes(position_size_bytes: usize, n_tokens: usize) -> Option<usize> {
-    let per_position = position_size_bytes.checked_add(4)?;
+fn block_size_bytes(memory: &DecoderMemory, n_tokens: usize) -> Option<usize> {
+    let per_position = memory.kv.position_size_bytes().checked_add(4)?;
     let size_bytes = per_position
         .checked_mul(n_tokens)?
+        .checked_add(memory.conv.state_size_bytes())?
         .checked_add(HEADER_BYTES + CHECKSUM_BYTES)?;
     (size_bytes <= MAX_BLOCK_BYTES).then_some(size_bytes)
 }
@@ -231,6 +242,11 @@ impl Model {
         hash.update(env!("CARGO_PKG_VERSION"));
         hash.update(KERNEL_DIGEST.to_le_bytes());
         hash.update(format!("{:?}", self.kv_type()));
+        // Long contexts may have other factors for RoPE.
+        let is_long = self
+            .config()
+            .is_some_and(|config| self.n_ctx() > config.n_ctx_orig);
+        hash.update([u8::from(is_long)]);
         hash.update(self.file_checksum().to_le_bytes());
         PrefixKey::cut(hash)
     }
@@ -248,13 +264,17 @@ impl Model {
         if tokens.is_empty() {
             return None;
         }
-        let kv = ctx.kv()?;
-        let position_size_bytes = kv.position_size_bytes();
-        let size_bytes = block_size_bytes(position_size_bytes, tokens.len())?;
+        let memory = ctx.own()?;
+        let position_size_bytes = memory.kv.position_size_bytes();
+        let size_bytes = block_size_bytes(memory, tokens.len())?;
         let mut bytes = Vec::with_capacity(size_bytes);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(&STATE_KV.to_le_bytes());
+        let state = match memory.conv.state_size_bytes() {
+            0 => STATE_KV,
+            _ => STATE_KV_CONV,
+        };
+        bytes.extend_from_slice(&state.to_le_bytes());
         bytes.extend_from_slice(&self.prefix_key().0);
         bytes.extend_from_slice(&self.key_of(&ctx.tokens()[..first_position]).0);
         for number in [position_size_bytes, tokens.len()] {
@@ -264,7 +284,8 @@ impl Model {
         for token in tokens {
             bytes.extend_from_slice(&token.to_le_bytes());
         }
-        kv.copy_out(first_position..end, &mut bytes);
+        memory.kv.copy_out(first_position..end, &mut bytes);
+        memory.conv.copy_out(end, &mut bytes);
         let sum = Checksum::of(&bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
         debug_assert_eq!(bytes.len(), size_bytes);
@@ -326,7 +347,7 @@ impl Restoration<'_> {
     /// The bytes that a block of so many positions has; `None` where a model's
     /// positions are too large to be kept, or not all that it remembers.
     pub fn block_size_bytes(&self, n_tokens: usize) -> Option<usize> {
-        block_size_bytes(self.ctx.kv()?.position_size_bytes(), n_tokens)
+        block_size_bytes(self.ctx.own()?, n_tokens)
     }
 
     /// Positions that the context holds now.
@@ -358,16 +379,22 @@ impl Restoration<'_> {
         let pairs = block.tokens.iter().zip(wanted);
         let n_common = pairs.take_while(|(stored, new)| stored == new).count();
         let end = first_position + n_common;
-        if end <= self.n_past() {
+        // What convolutions remember stands behind the last position alone.
+        let is_cut = n_common < block.tokens.len() && !block.conv_state.is_empty();
+        if end <= self.n_past() || is_cut {
             return Ok(());
         }
         if self.counts.n_computed == 0 {
             self.probe(first_position, end, &block)?;
         }
         let n_past = self.n_past();
+        if n_past == end {
+            return Ok(());
+        }
         let missing = n_past - first_position..n_common;
+        let tokens = &self.prompt[n_past..end];
         self.ctx
-            .append(&self.prompt[n_past..end], part(&block, missing))?;
+            .append(tokens, part(&block, missing), block.conv_state)?;
         self.counts.n_restored += end - n_past;
         Ok(())
     }
@@ -379,8 +406,13 @@ impl Restoration<'_> {
         if block.parent != self.model.key_of(&self.prompt[..first_position]) {
             return Err(SnapshotError::OtherPrefix);
         }
-        let expected = self.ctx.kv().map(KvCache::position_size_bytes);
-        if expected != Some(block.position_size_bytes) {
+        let sizes = self.ctx.own().map(|memory| {
+            (
+                memory.kv.position_size_bytes(),
+                memory.conv.state_size_bytes(),
+            )
+        });
+        if sizes != Some((block.position_size_bytes, block.conv_state.len())) {
             return Err(SnapshotError::OtherModel);
         }
         Ok(())
@@ -398,8 +430,8 @@ impl Restoration<'_> {
         self.model.extend(self.ctx, &self.prompt[..end])?;
         self.counts.n_computed += end - start;
         let mut computed = Vec::new();
-        let kv = self.ctx.kv().ok_or(SnapshotError::OtherModel)?;
-        kv.copy_out(start..end, &mut computed);
+        let memory = self.ctx.own().ok_or(SnapshotError::OtherModel)?;
+        memory.kv.copy_out(start..end, &mut computed);
         if part(block, start - first_position..end - first_position) != computed {
             return Err(SnapshotError::OtherNumbers);
         }

@@ -264,13 +264,17 @@ impl ModelConfig {
 
 /// What would give wrong text without a sign of it.
 fn refuse_what_is_not_done(keys: &Keys<'_>) -> Result<(), ModelError> {
-    for (key, supported) in [
-        ("expert_count", "models without experts"),
-        ("nextn_predict_layers", "models without layers for drafts"),
-    ] {
-        if let Some(found) = keys.count_or_zero(key, u32::MAX as usize)? {
-            return Err(keys.unsupported(key, &found, supported));
-        }
+    const ANY: usize = u32::MAX as usize;
+    // One expert is none.
+    if let Some(found @ 2..) = keys.count_or_zero("expert_count", ANY)? {
+        return Err(keys.unsupported("expert_count", &found, "models without experts"));
+    }
+    if let Some(found) = keys.count_or_zero("nextn_predict_layers", ANY)? {
+        return Err(keys.unsupported("nextn_predict_layers", &found, "0"));
+    }
+    const SECTIONS: &str = "rope.dimension_sections";
+    if keys.has(SECTIONS) {
+        return Err(keys.unsupported(SECTIONS, &"given", "positions of text alone"));
     }
     if !keys.bool_or("attention.causal", true)? {
         return Err(keys.unsupported("attention.causal", &false, "models that write text"));
@@ -458,7 +462,7 @@ fn layers(
     let windows = windows(family, keys, n_layer)?;
     let ropes = ropes(family, keys, scaling, &windows)?;
     let n_taps = match sizes.n_head_kv_of_layer.contains(&0) {
-        true => keys.count("shortconv.l_cache", MAX_CONV_TAPS)?,
+        true => n_taps(keys)?,
         false => 0,
     };
     let layer = |idx: usize| {
@@ -486,6 +490,15 @@ fn layers(
         }
     };
     Ok((0..n_layer).map(layer).collect())
+}
+
+/// A convolution over one position would mix nothing.
+fn n_taps(keys: &Keys<'_>) -> Result<usize, ModelError> {
+    const KEY: &str = "shortconv.l_cache";
+    match keys.count(KEY, MAX_CONV_TAPS)? {
+        1 => Err(keys.out_of_range(KEY, &1, format!("between 2 and {MAX_CONV_TAPS}"))),
+        n_taps => Ok(n_taps),
+    }
 }
 
 fn windows(

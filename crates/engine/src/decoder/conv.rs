@@ -208,10 +208,80 @@ impl ConvMemory {
             return;
         }
         self.held.end += n_tokens;
+        self.keep_states();
+    }
+
+    /// Keeps what the last position that can always be gone back to needs.
+    fn keep_states(&mut self) {
         while self.n_states < self.held.end / INTERVAL {
             self.n_states += 1;
             self.copy_state(self.n_states - 1, Way::OutOfRecent);
         }
+    }
+
+    /// Bytes of what a position needs of those before it, in the form of
+    /// [`Self::copy_out`]; 0 for a model without short convolutions.
+    pub(crate) fn state_size_bytes(&self) -> usize {
+        usize::try_from(4 * self.shape.n_state()).unwrap_or(usize::MAX)
+    }
+
+    /// Appends what `position` needs of those before it: layer by layer, the oldest
+    /// position first, little-endian; before the first position there is zero.
+    ///
+    /// # Panics
+    /// It is not held: see [`Self::rewind`].
+    pub(crate) fn copy_out(&self, position: usize, out: &mut Vec<u8>) {
+        let ConvShape {
+            n_layer,
+            n_embd,
+            n_kept,
+        } = self.shape;
+        let is_recent = self.held.start <= position.saturating_sub(n_kept);
+        let state = (!is_recent).then(|| {
+            assert!(position.is_multiple_of(INTERVAL), "what is not held");
+            &self.states[position / INTERVAL - 1]
+        });
+        for layer in 0..n_layer {
+            for i in 0..n_kept {
+                let products = match (state, (position + i).checked_sub(n_kept)) {
+                    (Some(state), _) => Some(&state[(layer * n_kept + i) * n_embd..][..n_embd]),
+                    (None, Some(position)) => Some(self.product(layer, position)),
+                    (None, None) => None,
+                };
+                match products {
+                    Some(products) => {
+                        out.extend(products.iter().flat_map(|product| product.to_le_bytes()));
+                    }
+                    None => out.resize(out.len() + 4 * n_embd, 0),
+                }
+            }
+        }
+    }
+
+    /// Goes on from `position`, at most [`INTERVAL`] beyond the last one, by the bytes
+    /// that were copied out there. There must be room for it.
+    ///
+    /// # Panics
+    /// They are of another size.
+    pub(crate) fn copy_in(&mut self, position: usize, bytes: &[u8]) {
+        assert_eq!(bytes.len(), self.state_size_bytes());
+        let ConvShape { n_embd, n_kept, .. } = self.shape;
+        if bytes.is_empty() {
+            return;
+        }
+        let rows = bytes.chunks_exact(4 * n_embd).enumerate();
+        for (row, bytes) in rows {
+            let (layer, i) = (row / n_kept, row % n_kept);
+            let Some(position) = (position + i).checked_sub(n_kept) else {
+                continue;
+            };
+            let products = self.product_mut(layer, position);
+            for (product, bytes) in products.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *product = f32::from_le_bytes(*bytes);
+            }
+        }
+        self.held = position.saturating_sub(n_kept)..position;
+        self.keep_states();
     }
 
     fn product(&self, layer: usize, position: usize) -> &[f32] {
@@ -273,3 +343,134 @@ const _: () = assert!(
     RECENT >= PREFILL_CHUNK + super::config::MAX_CONV_TAPS
         && INTERVAL >= super::config::MAX_CONV_TAPS
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: ConvShape = ConvShape {
+        n_layer: 2,
+        n_embd: 3,
+        n_kept: 2,
+    };
+
+    fn memory() -> ConvMemory {
+        ConvMemory {
+            shape: SHAPE,
+            recent: Vec::new(),
+            held: 0..0,
+            states: Vec::new(),
+            n_states: 0,
+        }
+    }
+
+    /// A product that every place has for itself.
+    fn product(layer: usize, position: usize, channel: usize) -> f32 {
+        (layer * 100_000 + position * 10 + channel) as f32
+    }
+
+    /// Stores made-up products for `n_tokens` more positions, in chunks of up to `chunk`.
+    fn extend(memory: &mut ConvMemory, n_tokens: usize, chunk: usize) {
+        let end = memory.held.end + n_tokens;
+        memory.reserve(end).unwrap();
+        while memory.held.end < end {
+            let start = memory.held.end;
+            let n = chunk.min(end - start);
+            memory.begin(start, n);
+            for layer in 0..SHAPE.n_layer {
+                for position in start..start + n {
+                    for (channel, stored) in
+                        memory.product_mut(layer, position).iter_mut().enumerate()
+                    {
+                        *stored = product(layer, position, channel);
+                    }
+                }
+            }
+            memory.commit(n);
+        }
+    }
+
+    /// What the next position would find.
+    fn state(memory: &ConvMemory) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        memory.copy_out(memory.held.end, &mut bytes);
+        bytes
+    }
+
+    fn expected_state(position: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for layer in 0..SHAPE.n_layer {
+            for i in 0..SHAPE.n_kept {
+                for channel in 0..SHAPE.n_embd {
+                    let number = (position + i)
+                        .checked_sub(SHAPE.n_kept)
+                        .map_or(0.0, |position| product(layer, position, channel));
+                    bytes.extend(number.to_le_bytes());
+                }
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn recent_positions_are_gone_back_to_exactly() {
+        for chunk in [1, 7, PREFILL_CHUNK] {
+            for n_back in 0..=PREFILL_CHUNK {
+                let mut memory = memory();
+                extend(&mut memory, 300, chunk);
+                assert_eq!(memory.rewind(300 - n_back), 300 - n_back);
+                assert_eq!(state(&memory), expected_state(300 - n_back));
+            }
+        }
+    }
+
+    #[test]
+    fn far_positions_are_gone_back_to_at_intervals() {
+        for target in 0..200 {
+            let mut memory = memory();
+            extend(&mut memory, 300, PREFILL_CHUNK);
+            let reached = memory.rewind(target);
+            assert_eq!(reached, target / INTERVAL * INTERVAL);
+            assert_eq!(state(&memory), expected_state(reached));
+            // What comes next is remembered as before.
+            extend(&mut memory, 300 - reached, 5);
+            assert_eq!(state(&memory), expected_state(300));
+            assert_eq!(memory.rewind(130), 128);
+            assert_eq!(state(&memory), expected_state(128));
+            assert_eq!(memory.rewind(100), 64);
+            assert_eq!(state(&memory), expected_state(64));
+        }
+    }
+
+    #[test]
+    fn states_leave_and_come_back() {
+        let mut kept = memory();
+        extend(&mut kept, 140, PREFILL_CHUNK);
+        let mut memory = memory();
+        memory.reserve(140).unwrap();
+        for position in [64, 128, 140] {
+            let mut bytes = Vec::new();
+            kept.copy_out(position, &mut bytes);
+            assert_eq!(bytes, expected_state(position));
+            memory.copy_in(position, &bytes);
+            assert_eq!(state(&memory), bytes);
+        }
+        assert_eq!(memory.rewind(139), 128);
+        assert_eq!(state(&memory), expected_state(128));
+    }
+
+    #[test]
+    fn a_model_without_convolutions_remembers_nothing() {
+        let mut memory = memory();
+        memory.shape = ConvShape {
+            n_layer: 0,
+            n_kept: 0,
+            ..SHAPE
+        };
+        memory.reserve(1000).unwrap();
+        memory.begin(77, 9);
+        memory.commit(9);
+        assert_eq!(memory.rewind(33), 33);
+        assert_eq!((memory.size_bytes(), memory.state_size_bytes()), (0, 0));
+    }
+}

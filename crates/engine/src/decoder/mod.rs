@@ -27,15 +27,16 @@ pub use config::{
     Activation, AttentionLayer, AttentionTemperature, LayerSpec, Mixer, ModelConfig, QkNorm,
     RopeKind, supported_architectures,
 };
-pub(crate) use conv::{ConvMemory, conv_size_bytes};
+pub(crate) use conv::ConvMemory;
 pub use error::ModelError;
-pub(crate) use kv::{KvCache, KvCopyError, KvShape, kv_size_bytes};
+pub(crate) use kv::{KvCache, KvCopyError};
 pub use kv::{KvOutOfMemory, KvType};
 pub use rope_scaling::{Rope, YarnRamp};
 pub(crate) use weights::{PlannedTensor, Weights, assemble, plan};
 
 use attention::{AttentionScratch, AttentionSpec, attention};
-use conv::short_conv;
+use conv::{conv_size_bytes, short_conv};
+use kv::{KvShape, kv_size_bytes};
 use rope::{RopeFrequencies, Rotation};
 use shared::for_each_token;
 use weights::{AttentionWeights, MixerWeights, ShortConvWeights};
@@ -63,6 +64,43 @@ pub(crate) struct Decoder {
     /// Where each layer stands among those of its own kind, in the KV cache or in the
     /// memory of the short convolutions.
     slot_of_layer: Vec<usize>,
+}
+
+/// What a context remembers of the positions before.
+pub(crate) struct DecoderMemory {
+    pub(crate) kv: KvCache,
+    pub(crate) conv: ConvMemory,
+}
+
+impl DecoderMemory {
+    pub(crate) fn new(config: &ModelConfig, kv_type: KvType) -> Self {
+        Self {
+            kv: KvCache::new(KvShape::of(config), kv_type),
+            conv: ConvMemory::new(config),
+        }
+    }
+
+    /// Makes room for positions `0..n_positions`.
+    pub(crate) fn reserve(&mut self, n_positions: usize) -> Result<(), KvOutOfMemory> {
+        self.kv.reserve(n_positions)?;
+        self.conv.reserve(n_positions)
+    }
+
+    /// Forgets everything and gives the memory back.
+    pub(crate) fn clear(&mut self) {
+        self.kv.shrink(0);
+        self.conv.clear();
+    }
+
+    /// The bytes that are allocated.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.kv.size_bytes() + self.conv.size_bytes()
+    }
+}
+
+/// Bytes that a [`DecoderMemory`] takes for `n_ctx` positions.
+pub(crate) fn memory_size_bytes(config: &ModelConfig, kv_type: KvType, n_ctx: usize) -> u64 {
+    kv_size_bytes(config, kv_type, n_ctx) + conv_size_bytes(config, n_ctx)
 }
 
 /// The tokens that are computed together: so many, after so many others.
@@ -185,8 +223,7 @@ impl Decoder {
     pub(crate) fn forward(
         &self,
         lane: &dyn Lane,
-        kv: &mut KvCache,
-        conv: &mut ConvMemory,
+        memory: &mut DecoderMemory,
         scratch: &mut Scratch,
         tokens: &[u32],
         n_past: usize,
@@ -203,11 +240,11 @@ impl Decoder {
             n_past,
             n_tokens: tokens.len(),
         };
-        conv.begin(n_past, tokens.len());
+        memory.conv.begin(n_past, tokens.len());
         for layer in 0..self.config.n_layer() {
-            self.layer(lane, (&mut *kv, &mut *conv), scratch, layer, chunk);
+            self.layer(lane, memory, scratch, layer, chunk);
         }
-        conv.commit(tokens.len());
+        memory.conv.commit(tokens.len());
         let n_logits = logits.len() / self.config.n_vocab;
         assert!(n_logits <= tokens.len());
         if n_logits > 0 {
@@ -221,7 +258,7 @@ impl Decoder {
     fn layer(
         &self,
         lane: &dyn Lane,
-        (kv, conv): (&mut KvCache, &mut ConvMemory),
+        memory: &mut DecoderMemory,
         scratch: &mut Scratch,
         layer: usize,
         chunk: Chunk,
@@ -230,10 +267,10 @@ impl Decoder {
         self.norm_stream(lane, scratch, weights.attn_norm.as_deref(), chunk.n_tokens);
         match (&self.config.layers[layer].mixer, &weights.mixer) {
             (Mixer::Attention(spec), MixerWeights::Attention(weights)) => {
-                self.attend(lane, kv, scratch, (layer, spec), weights, chunk);
+                self.attend(lane, &mut memory.kv, scratch, (layer, spec), weights, chunk);
             }
             (Mixer::ShortConv { .. }, MixerWeights::ShortConv(weights)) => {
-                self.convolve(lane, conv, scratch, layer, weights, chunk);
+                self.convolve(lane, &mut memory.conv, scratch, layer, weights, chunk);
             }
             _ => unreachable!("weights are assembled by the same description"),
         }

@@ -193,14 +193,13 @@ fn stretch_by_yarn(
     Ok(())
 }
 
-/// Divisors of the frequencies: fast ones stay, slow ones are divided in full.
+/// Llama 3's divisors of the frequencies, by the metadata.
 fn llama3_factors(
     keys: &Keys<'_>,
     freq_base: f32,
     n_rot: usize,
     n_ctx_orig: usize,
 ) -> Result<Vec<f32>, ModelError> {
-    let factor: f64 = factor(keys)?.into();
     let turns = |key: &str, default: f32| {
         let found = keys.optional_f32_between(key, FACTORS.0, FACTORS.1)?;
         Ok::<f64, ModelError>(found.unwrap_or(default).into())
@@ -214,11 +213,60 @@ fn llama3_factors(
             format!("above the low_freq_factor {low}"),
         ));
     }
-    let divisor = |pair: usize| {
-        let frequency = libm::pow(freq_base.into(), -2.0 * pair as f64 / n_rot as f64);
-        let turns = n_ctx_orig as f64 * frequency / (2.0 * std::f64::consts::PI);
-        let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-        (1.0 / ((1.0 - kept) / factor + kept)) as f32
-    };
+    let factor = factor(keys)?.into();
+    let frequency = |pair| libm::pow(freq_base.into(), -2.0 * pair as f64 / n_rot as f64);
+    let divisor = |pair| llama3_divisor(frequency(pair), n_ctx_orig, factor, low, high);
     Ok((0..n_rot / 2).map(divisor).collect())
+}
+
+/// Frequencies that turn `high` times or more in the original context stay, those that
+/// turn `low` times or less are divided by `factor`.
+fn llama3_divisor(frequency: f64, n_ctx_orig: usize, factor: f64, low: f64, high: f64) -> f32 {
+    let turns = n_ctx_orig as f64 * frequency / (2.0 * std::f64::consts::PI);
+    let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+    (1.0 / ((1.0 - kept) / factor + kept)) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Llama 3.2's own numbers; its code goes by wavelengths.
+    #[test]
+    fn llama3_leaves_fast_frequencies_and_divides_slow_ones() {
+        let (n_rot, n_ctx_orig, factor) = (64, 8192, 32.0);
+        let mut n_between = 0;
+        for pair in 0..n_rot / 2 {
+            let frequency = 500_000f64.powf(-2.0 * f64::from(pair) / f64::from(n_rot));
+            let wavelength = 2.0 * std::f64::consts::PI / frequency;
+            let expected = if wavelength < 8192.0 / 4.0 {
+                1.0
+            } else if wavelength > 8192.0 {
+                factor
+            } else {
+                n_between += 1;
+                let smooth = (8192.0 / wavelength - 1.0) / 3.0;
+                1.0 / ((1.0 - smooth) / factor + smooth)
+            };
+            let found = llama3_divisor(frequency, n_ctx_orig, factor, 1.0, 4.0);
+            assert!((f64::from(found) - expected).abs() < 1e-5 * expected);
+        }
+        assert_eq!(n_between, 3);
+    }
+
+    #[test]
+    fn yarn_passes_from_kept_to_scaled_frequencies() {
+        let ramp = YarnRamp {
+            low: 2.0,
+            high: 6.0,
+        };
+        let kept: Vec<f32> = (0..8).map(|pair| ramp.kept(pair)).collect();
+        assert_eq!(kept, [1.0, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]);
+        // As where a model's numbers leave nothing between.
+        let step = YarnRamp {
+            low: 3.0,
+            high: 3.0,
+        };
+        assert_eq!((step.kept(3), step.kept(4)), (1.0, 0.0));
+    }
 }

@@ -21,6 +21,14 @@ pub fn fixtures(name: &str) -> Option<PathBuf> {
     Some(folder)
 }
 
+/// A key with a value of a type, spelled out in bytes.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub key: String,
+    pub type_id: u32,
+    pub value: Vec<u8>,
+}
+
 /// Writes GGUF, valid or not: it puts down what it is told.
 #[derive(Clone, Default)]
 pub struct GgufWriter {
@@ -30,6 +38,8 @@ pub struct GgufWriter {
     n_tensors: u64,
     data: Vec<u8>,
     pub alignment: usize,
+    /// Takes the place of the entry of the same key.
+    pub instead: Option<Entry>,
 }
 
 impl GgufWriter {
@@ -42,6 +52,9 @@ impl GgufWriter {
 
     /// A key with a value of type `type_id`, spelled out in bytes.
     pub fn raw(mut self, key: &str, type_id: u32, value: &[u8]) -> Self {
+        if let Some(instead) = self.instead.take_if(|instead| instead.key == key) {
+            return self.raw(key, instead.type_id, &instead.value);
+        }
         self.metadata.extend(string(key.as_bytes()));
         self.metadata.extend(type_id.to_le_bytes());
         self.metadata.extend(value);
@@ -122,6 +135,24 @@ impl GgufWriter {
         let size = quant.size_bytes(dims.iter().product()).unwrap();
         self.data.resize(aligned + size as usize, 0x3C);
         self.tensor_entry(name, dims, quant.id(), aligned as u64)
+    }
+
+    /// Writes the entry that was to take the place of one that has not come.
+    pub fn rest(mut self) -> Self {
+        match self.instead.take() {
+            Some(Entry {
+                key,
+                type_id,
+                value,
+            }) => self.raw(&key, type_id, &value),
+            None => self,
+        }
+    }
+
+    /// The file with these bytes for its tensors.
+    pub fn finish_with(mut self, data: &[u8]) -> Vec<u8> {
+        self.data = data.to_vec();
+        self.finish()
     }
 
     pub fn finish(self) -> Vec<u8> {

@@ -2,24 +2,33 @@
 //! written as GGUF on the spot. The same seed gives the same bytes, so what another
 //! engine computes for them can be kept beside the tests: see
 //! `fixtures/families/README.md`.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test binary uses a part
+#![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)] // each test binary uses a part
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use nox_engine::gguf::GgmlType;
 use nox_engine::sampler::Pcg32;
 use nox_engine::{KvType, LoadOptions, Model, ModelLoader};
 
-use crate::common::GgufWriter;
+use crate::common::{Entry, GgufWriter};
 
 mod list;
 
 pub use list::{family_models, prompts};
 
+/// The first model of each architecture.
+pub fn one_of_each() -> Vec<FamilyModel> {
+    let mut seen = HashSet::new();
+    let mut models = family_models();
+    models.retain(|model| seen.insert(model.architecture));
+    models
+}
+
 /// The bytes, and 44 more that no text has.
 pub const N_VOCAB: u64 = 300;
 
-type Metadata = fn(&str, GgufWriter) -> GgufWriter;
+pub type Metadata = fn(&str, GgufWriter) -> GgufWriter;
 
 /// A model to be written.
 #[derive(Clone)]
@@ -37,7 +46,7 @@ pub struct FamilyModel {
     has_output: bool,
     layout: Layout,
     /// Keys beyond the sizes; the first argument is the architecture.
-    metadata: Metadata,
+    pub metadata: Metadata,
 }
 
 /// Which tensors a layer has beside those that all have.
@@ -66,26 +75,40 @@ impl FamilyModel {
 
     /// The file's bytes.
     pub fn gguf(&self) -> Vec<u8> {
-        let mut writer = self.header();
-        let tensors = self.tensors();
-        let mut n_data = 0;
-        for (name, dims) in &tensors {
-            let quant = self.quant_of(dims);
-            n_data = usize::next_multiple_of(n_data, 32)
-                + quant.size_bytes(dims.iter().product()).unwrap() as usize;
-            writer = writer.tensor(name, dims, quant);
+        self.gguf_with(&self.data(), None)
+    }
+
+    /// The file's bytes, with `data` for its tensors, and another value for a key, which
+    /// the file need not have otherwise.
+    pub fn gguf_with(&self, data: &[u8], instead: Option<Entry>) -> Vec<u8> {
+        let mut writer = GgufWriter::new();
+        writer.instead = instead;
+        let mut writer = self.header(writer).rest();
+        let mut offset = 0;
+        for (name, dims) in self.tensors() {
+            let quant = self.quant_of(&dims);
+            writer = writer.tensor_entry(&name, &dims, quant.id(), offset);
+            offset += self.size_bytes(&dims).next_multiple_of(32) as u64;
         }
-        let mut file = writer.finish();
-        let mut data = file.len() - n_data;
+        writer.finish_with(data)
+    }
+
+    /// The tensors' numbers.
+    pub fn data(&self) -> Vec<u8> {
+        let mut data = Vec::new();
         let mut rng = Pcg32::new(42);
-        for (name, dims) in &tensors {
-            let quant = self.quant_of(dims);
-            let size = quant.size_bytes(dims.iter().product()).unwrap() as usize;
-            let spread = self.spread(name, dims);
-            fill(&mut file[data..][..size], spread, quant, &mut rng);
-            data += size.next_multiple_of(32);
+        for (name, dims) in self.tensors() {
+            let start = data.len().next_multiple_of(32);
+            data.resize(start + self.size_bytes(&dims), 0);
+            let range = self.spread(&name, &dims);
+            fill(&mut data[start..], range, self.quant_of(&dims), &mut rng);
         }
-        file
+        data
+    }
+
+    fn size_bytes(&self, dims: &[u64]) -> usize {
+        let size_bytes = self.quant_of(dims).size_bytes(dims.iter().product());
+        size_bytes.unwrap() as usize
     }
 
     pub fn load(&self) -> Model {
@@ -128,9 +151,9 @@ impl FamilyModel {
         }
     }
 
-    fn header(&self) -> GgufWriter {
+    fn header(&self, writer: GgufWriter) -> GgufWriter {
         let key = |suffix: &str| format!("{}.{suffix}", self.architecture);
-        let writer = GgufWriter::new()
+        let writer = writer
             .str("general.architecture", self.architecture)
             .str("general.name", "tiny")
             .u32(&key("context_length"), 512)
