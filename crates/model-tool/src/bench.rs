@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use nox_engine::{Context, GenerateOptions, Model, SamplingParams, Step, Usage};
+use nox_engine::{Context, GenerateOptions, Model, SamplingParams, Speculation, Step, Usage};
 use serde_json::{Value, json};
 
 use crate::run::{Kv, Load, milliseconds};
@@ -123,6 +123,8 @@ fn reply(model: &Model, ctx: &mut Context, prompt: Vec<u32>, n_tokens: usize) ->
             ..SamplingParams::default()
         },
         max_tokens: Some(n_tokens),
+        // Random weights repeat themselves; each token is to take its pass.
+        speculation: Speculation::Off,
         ..GenerateOptions::default()
     };
     let start = Instant::now();
