@@ -8,8 +8,6 @@ use half::f16;
 use crate::f32x4::F32x4;
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 use crate::math::f16_to_f32;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-use crate::math::f16x8_to_f32;
 
 /// Numbers to a vector.
 pub(crate) const N_WIDE: usize = 8;

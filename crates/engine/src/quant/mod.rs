@@ -30,8 +30,6 @@ pub use blocks::{
 pub use check::{KERNEL_DIGEST, KernelCheck, KernelMismatch, kernel_check, lane_check};
 pub(crate) use kernels::Output;
 pub use rows::RowBlocks;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-pub(crate) use simd::Simd128;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use simd::has_avx2;
 pub use weight::{PendingWeight, SUPPORTED_QUANTS, Weight, WeightError, check_tensor, read_weight};
