@@ -19,7 +19,7 @@ export interface WorkerTransportOptions {
   workerUrl?: string | URL;
   /** Try this build first instead of the best one; if it can't start, plainer ones follow. */
   build?: BuildName;
-  /** Threads to compute with, the worker's own included. Default: by the number of cores. */
+  /** Threads to compute with, the worker's own included. Default: what a short measurement finds best, which is kept. */
   threads?: number;
   /** Address of the built-in model. Default: `../models/nox-builtin.gguf` from `worker.js`. */
   builtinUrl?: string | URL;

@@ -1,5 +1,5 @@
 //! Where a token's time goes: `cargo run -p nox-engine --release --example profile -- FILE`
-//! with `--threads N` (default: the physical cores), `--kv f16|q8|f32`, `--depth N`.
+//! with `--threads N` (default: the physical cores), `--kv f16|q8|f32`, `--depth N` (256 or more).
 //!
 //! A lane that watches the clock stands between the decoder and the processor's lane, so
 //! the engine itself is measured as it is shipped: *products* are the matrix products,
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use nox_engine::lane::Product;
 use nox_engine::sampler::{Pcg32, Sampler};
+use nox_engine::tuning;
 use nox_engine::{
     Context, CpuLane, FileSource, KvType, Lane, LaneKind, LoadOptions, LoadStep, Model,
     ModelLoader, SamplingParams,
@@ -68,7 +69,7 @@ impl Options {
             let mut value = || args.next().expect("an option without a value");
             match arg.as_str() {
                 "--threads" => options.n_threads = value().parse().unwrap(),
-                "--depth" => options.depth = value().parse().unwrap(),
+                "--depth" => options.depth = value().parse::<usize>().unwrap().max(256),
                 "--kv" => {
                     let name = serde_json::Value::String(value());
                     options.kv_type = serde_json::from_value(name).unwrap();
@@ -139,6 +140,25 @@ fn measure_sampler(what: &str, params: SamplingParams, logits: &[f32]) {
     println!("sampling, {what:<20} {us:>8.1} us");
 }
 
+/// What sharing out costs where there is nothing to do, and what threads are worth.
+fn measure_threads(lane: &CpuLane) {
+    const N_JOBS: u32 = 10_000;
+    let start = Instant::now();
+    for _ in 0..N_JOBS {
+        lane.for_each(lane.n_threads(), usize::MAX, &|_| {});
+    }
+    let us = start.elapsed().as_secs_f64() * 1e6 / f64::from(N_JOBS);
+    println!("handing out            {us:>8.2} us");
+    let timings = tuning::measure_threads(lane, &|| start.elapsed().as_secs_f64() * 1e3);
+    for (n_threads, ms) in &timings.medians {
+        println!(
+            "a measured token, {n_threads:>2} threads {:>8.1} us",
+            ms * 1e3
+        );
+    }
+    println!("best: {} threads", timings.best());
+}
+
 fn main() {
     let options = Options::read();
     let lane = Rc::new(TimedLane {
@@ -157,6 +177,7 @@ fn main() {
         lane.n_threads(),
         options.kv_type
     );
+    measure_threads(&lane.inner);
     let mut ctx = model.new_context();
     model.logits(&mut ctx, &tokens[..64]).unwrap();
     ctx.truncate(1);

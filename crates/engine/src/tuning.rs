@@ -23,6 +23,10 @@ const MAX_ROUNDS: usize = 15;
 /// other programs, and wait for each other less when there are some.
 const WORTH: f64 = 1.05;
 
+/// On a quiet machine half of one thread's times are within this of the least. Where
+/// they are not, something else was running, and the result does not outlive the run.
+const STEADY: f64 = 1.3;
+
 /// Products of a measured token: a small model's projections, where handing out shows,
 /// and one as wide as a head, where memory does.
 const PRODUCTS: [(usize, usize, usize); 2] = [(4, 512, 512), (1, 3072, 1024)];
@@ -32,6 +36,8 @@ const PRODUCTS: [(usize, usize, usize); 2] = [(4, 512, 512), (1, 3072, 1024)];
 pub struct ThreadTimings {
     /// Numbers of threads, ascending, with the median time in milliseconds.
     pub medians: Vec<(usize, f64)>,
+    /// Nothing else was running, as far as the times tell.
+    pub is_steady: bool,
 }
 
 impl ThreadTimings {
@@ -53,6 +59,7 @@ pub fn measure_threads(lane: &CpuLane, now_ms: &dyn Fn() -> f64) -> ThreadTiming
     if max == 1 {
         return ThreadTimings {
             medians: vec![(1, 0.0)],
+            is_steady: true,
         };
     }
     let token = Token::new();
@@ -76,10 +83,13 @@ pub fn measure_threads(lane: &CpuLane, now_ms: &dyn Fn() -> f64) -> ThreadTiming
         }
     }
     lane.use_threads(max);
+    let alone = &times[0].1;
+    let least = alone.iter().copied().fold(f64::INFINITY, f64::min);
     ThreadTimings {
+        is_steady: median(alone) <= least * STEADY,
         medians: times
-            .into_iter()
-            .map(|(n_threads, times)| (n_threads, median(times)))
+            .iter()
+            .map(|(n_threads, times)| (*n_threads, median(times)))
             .collect(),
     }
 }
@@ -92,7 +102,8 @@ fn candidates(max: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+fn median(times: &[f64]) -> f64 {
+    let mut times = times.to_vec();
     times.sort_unstable_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or(f64::INFINITY)
 }
@@ -178,8 +189,8 @@ pub struct ThreadChoice {
 }
 
 impl ThreadChoice {
-    /// Limits `lane` to what `kept` says or a measurement finds. The record is new if
-    /// there was none that fits, and is to be kept.
+    /// Limits `lane` to what `kept` says or a measurement finds. A record is to be kept:
+    /// there was none that fits, and the measurement was not disturbed.
     pub fn make(
         lane: &CpuLane,
         kept: Option<&str>,
@@ -200,13 +211,13 @@ impl ThreadChoice {
             }
             None => {
                 let timings = measure_threads(lane, now_ms);
-                let record = ThreadRecord {
+                let n_threads = timings.best();
+                let record = timings.is_steady.then(|| ThreadRecord {
                     measured_on: measured_on.to_owned(),
-                    n_threads: timings.best(),
-                };
-                let n_threads = record.n_threads;
+                    n_threads,
+                });
                 let why = describe(&timings);
-                (Self { n_threads, why }, Some(record))
+                (Self { n_threads, why }, record)
             }
         };
         lane.use_threads(choice.n_threads);
@@ -220,7 +231,12 @@ fn describe(timings: &ThreadTimings) -> String {
         .iter()
         .map(|(n_threads, ms)| format!("{n_threads}: {ms:.2} ms"))
         .collect();
-    format!("measured now ({})", times.join(", "))
+    let disturbed = if timings.is_steady {
+        ""
+    } else {
+        ", while other programs were running"
+    };
+    format!("measured now ({}){disturbed}", times.join(", "))
 }
 
 /// A lane on the best number of the physical cores' threads, which is kept in `file`.
@@ -230,7 +246,17 @@ fn describe(timings: &ThreadTimings) -> String {
 /// A thread cannot be started.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn tuned_lane(file: &std::path::Path) -> std::io::Result<(CpuLane, ThreadChoice)> {
-    let max = crate::pool::default_threads();
+    let start = std::time::Instant::now();
+    let now_ms = || start.elapsed().as_secs_f64() * 1e3;
+    tuned_lane_by(file, crate::pool::default_threads(), &now_ms)
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn tuned_lane_by(
+    file: &std::path::Path,
+    max: usize,
+    now_ms: &dyn Fn() -> f64,
+) -> std::io::Result<(CpuLane, ThreadChoice)> {
     let lane = CpuLane::with_threads(max)?;
     let start = std::time::Instant::now();
     while lane.n_threads() < max && start.elapsed().as_secs() < 1 {
@@ -243,8 +269,7 @@ pub fn tuned_lane(file: &std::path::Path) -> std::io::Result<(CpuLane, ThreadCho
         std::env::consts::OS,
     );
     let kept = std::fs::read_to_string(file).ok();
-    let now_ms = || start.elapsed().as_secs_f64() * 1e3;
-    let (choice, record) = ThreadChoice::make(&lane, kept.as_deref(), &measured_on, &now_ms);
+    let (choice, record) = ThreadChoice::make(&lane, kept.as_deref(), &measured_on, now_ms);
     if let Some(record) = record {
         let partial = file.with_extension("part");
         let written = std::fs::write(&partial, record.to_text());
@@ -262,7 +287,8 @@ mod tests {
     fn the_fewest_of_the_fast_are_taken() {
         let best = |medians: &[(usize, f64)]| {
             let medians = medians.to_vec();
-            ThreadTimings { medians }.best()
+            let is_steady = true;
+            ThreadTimings { medians, is_steady }.best()
         };
         assert_eq!(best(&[(1, 1.0), (2, 0.6), (3, 0.5), (4, 0.49)]), 3);
         assert_eq!(best(&[(1, 1.0), (2, 30.0)]), 1);
@@ -279,24 +305,69 @@ mod tests {
         assert_eq!(tried(7), [1, 2, 3, 4, 6, 7]);
     }
 
+    /// A clock that goes on by the next of `steps` at every look.
+    fn clock(steps: &'static [f64]) -> impl Fn() -> f64 {
+        let looks = std::cell::Cell::new(0);
+        move || {
+            let n_looks = looks.get();
+            looks.set(n_looks + 1);
+            (0..n_looks).map(|look| steps[look % steps.len()]).sum()
+        }
+    }
+
+    fn in_folder(name: &str, test: impl FnOnce(&std::path::Path)) {
+        let folder = std::env::temp_dir().join(format!("nox-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        test(&folder.join("threads.json"));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
     #[test]
     fn a_measurement_is_kept_and_used_where_it_was_made() {
-        let folder = std::env::temp_dir().join(format!("nox-threads-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let file = folder.join("threads.json");
-        let (lane, first) = tuned_lane(&file).unwrap();
-        assert_eq!(lane.n_threads(), first.n_threads);
-        if crate::pool::default_threads() > 1 {
-            assert!(first.why.starts_with("measured now"), "{}", first.why);
-            let (lane, second) = tuned_lane(&file).unwrap();
-            assert_eq!(second.why, "measured at an earlier start");
-            assert_eq!(second.n_threads, first.n_threads);
-            assert_eq!(lane.n_threads(), first.n_threads);
-            std::fs::write(&file, "{\"measured_on\":").unwrap();
-            let (_, third) = tuned_lane(&file).unwrap();
-            assert!(third.why.starts_with("measured now"), "{}", third.why);
-        }
-        std::fs::remove_dir_all(&folder).unwrap();
+        in_folder("kept", |file| {
+            let tuned = |max| tuned_lane_by(file, max, &clock(&[1.0])).unwrap();
+            let (lane, first) = tuned(2);
+            assert!(
+                first.why.starts_with("measured now (1: 1.00 ms"),
+                "{}",
+                first.why
+            );
+            assert_eq!((lane.n_threads(), first.n_threads), (1, 1), "equally fast");
+            assert_eq!(tuned(2).1.why, "measured at an earlier start");
+            assert!(
+                tuned(3).1.why.starts_with("measured now"),
+                "another machine"
+            );
+            std::fs::write(file, "{\"measured_on\":").unwrap();
+            assert!(tuned(3).1.why.starts_with("measured now"), "damaged");
+            assert_eq!(tuned(3).1.why, "measured at an earlier start");
+        });
+    }
+
+    #[test]
+    fn a_disturbed_measurement_is_used_once() {
+        in_folder("disturbed", |file| {
+            let disturbed = &[0.1, 1.0, 0.1, 5.0, 0.1, 9.0, 0.1, 2.0, 0.1, 6.0, 0.1];
+            for _ in 0..2 {
+                let (lane, choice) = tuned_lane_by(file, 2, &clock(disturbed)).unwrap();
+                assert!(
+                    choice.why.ends_with("other programs were running"),
+                    "{}",
+                    choice.why
+                );
+                assert_eq!(lane.n_threads(), choice.n_threads);
+            }
+            assert!(!file.exists());
+        });
+    }
+
+    #[test]
+    fn a_real_measurement_takes_a_number_that_there_is() {
+        in_folder("real", |file| {
+            let (lane, choice) = tuned_lane(file).unwrap();
+            assert!((1..=crate::pool::default_threads()).contains(&choice.n_threads));
+            assert_eq!(lane.n_threads(), choice.n_threads);
+        });
     }
 
     #[test]

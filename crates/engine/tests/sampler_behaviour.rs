@@ -239,3 +239,106 @@ fn a_tiny_penalty_or_temperature_takes_the_likeliest_and_makes_no_nonsense() {
         }
     }
 }
+
+/// The chain by its definition: everything is sorted, then cut.
+fn by_definition(params: &SamplingParams, logits: &[f32], rng: &mut Pcg32) -> u32 {
+    let mut all: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    if params.temperature == 0.0 {
+        return all[0].0;
+    }
+    if params.top_k > 0 {
+        all.truncate(params.top_k);
+    }
+    let max = f64::from(all[0].1);
+    let weight =
+        |logit: f32, temperature: f32| ((f64::from(logit) - max) / f64::from(temperature)).exp();
+    if params.top_p < 1.0 {
+        let total: f64 = all.iter().map(|(_, logit)| weight(*logit, 1.0)).sum();
+        let mut reached = 0.0;
+        let last = all.iter().position(|(_, logit)| {
+            reached += weight(*logit, 1.0);
+            reached >= f64::from(params.top_p) * total
+        });
+        all.truncate(last.map_or(all.len(), |last| last + 1));
+    }
+    all.retain(|(_, logit)| weight(*logit, 1.0) >= f64::from(params.min_p));
+    let total: f64 = all
+        .iter()
+        .map(|(_, logit)| weight(*logit, params.temperature))
+        .sum();
+    let target = f64::from(rng.next_f32()) * total;
+    let mut reached = 0.0;
+    let drawn = all.iter().find(|(_, logit)| {
+        reached += weight(*logit, params.temperature);
+        target < reached
+    });
+    drawn.or(all.last()).unwrap().0
+}
+
+#[test]
+fn a_large_vocabulary_is_sampled_as_a_sorted_one_would_be() {
+    // Steps of 1/64, so that many logits are equal; flat, and with a few that stand out.
+    for (seed, height) in [(1, 0.0), (2, 9.0)] {
+        let mut noise = Pcg32::new(seed);
+        let mut logits: Vec<f32> = (0..20_011)
+            .map(|_| (noise.next_f32() * 512.0).floor() / 64.0 - 4.0)
+            .collect();
+        for id in [3, 1_000, 1_001, 20_010] {
+            logits[id] += height;
+        }
+        let base = || open(0.9);
+        let cases = [
+            SamplingParams::greedy(),
+            SamplingParams::default(),
+            SamplingParams { top_k: 1, ..base() },
+            SamplingParams {
+                top_k: 700,
+                ..base()
+            },
+            SamplingParams {
+                top_k: 30_000,
+                ..base()
+            },
+            SamplingParams {
+                top_k: 20_010,
+                top_p: 0.5,
+                ..base()
+            },
+            SamplingParams {
+                top_p: 0.3,
+                ..base()
+            },
+            SamplingParams {
+                top_p: 0.999,
+                ..base()
+            },
+            SamplingParams {
+                min_p: 0.02,
+                ..base()
+            },
+            SamplingParams {
+                min_p: 0.02,
+                top_p: 0.9,
+                ..base()
+            },
+            base(),
+        ];
+        for params in cases {
+            let mut sampler = Sampler::new(params.clone()).unwrap();
+            let mut rng = Pcg32::new(params.seed);
+            for draw in 0..40 {
+                let found = sampler.sample(&logits, &[]).unwrap();
+                let expected = by_definition(&params, &logits, &mut rng);
+                // Sums in f32 may fall to the neighbour's side of a border; equal logits
+                // are what matters then.
+                let is_neighbour =
+                    (logits[found as usize] - logits[expected as usize]).abs() < 0.02;
+                assert!(
+                    found == expected || is_neighbour,
+                    "{params:?}, draw {draw}: {found} {expected}"
+                );
+            }
+        }
+    }
+}

@@ -31,7 +31,7 @@ pub use config::{ConfigResult, ConfigSetParams, Settings};
 pub use error::{ErrorData, ErrorKind, RpcError};
 pub use frame::{Id, JsonRpc, Notification, Request, Response, ResponseOutcome, RuntimeFrame};
 pub use models::{
-    MemoryEstimate, ModelInfo, ModelParams, ModelParts, ModelsImportParams, ModelsImportResult,
+    KvType, MemoryEstimate, ModelInfo, ModelParams, ModelParts, ModelsImportParams, ModelsImportResult,
     ModelsListResult, ModelsLoadParams, ModelsLoadResult, ModelsRemoveResult, ModelsUnloadResult,
     Progress, ProgressPhase,
 };

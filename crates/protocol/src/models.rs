@@ -113,6 +113,21 @@ pub struct ModelsLoadParams {
     /// Tokens of context to provide for. Default: what the model was made for, at most 4096.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_ctx: Option<u64>,
+    /// How keys and values are kept. Default: as the model in memory has it, else `f16`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_type: Option<KvType>,
+}
+
+/// How keys and values of past tokens are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum KvType {
+    /// In half precision.
+    F16,
+    /// In blocks of 32 whole numbers with a scale: about half the memory, and a little
+    /// less exact. Not for models whose heads have no multiple of 32 elements.
+    Q8,
 }
 
 /// Memory that a model needs, worked out before it is loaded.

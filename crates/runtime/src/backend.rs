@@ -169,6 +169,7 @@ impl Reply<'_> {
         let spec = LoadSpec {
             id: &id,
             n_ctx: None,
+            kv_type: None,
         };
         self.timings.load_ms = shared
             .load(&mut engine, &spec, &cancel, |done, total| {

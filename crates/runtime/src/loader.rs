@@ -44,6 +44,8 @@ pub(crate) struct LoadSpec<'a> {
     pub(crate) id: &'a ModelId,
     /// By default whatever fits.
     pub(crate) n_ctx: Option<u64>,
+    /// By default half precision.
+    pub(crate) kv_type: Option<KvType>,
 }
 
 /// Waits for `future`, but not beyond a cancellation.
@@ -112,7 +114,7 @@ impl Shared {
             .map(|n_ctx| usize::try_from(n_ctx).unwrap_or(usize::MAX));
         let options = LoadOptions {
             n_ctx,
-            kv_type: KvType::default(),
+            kv_type: spec.kv_type.unwrap_or_default(),
             lane: Some(Rc::clone(&self.options.lane)),
             memory_limit_bytes: Some(self.options.memory_limit_bytes),
         };
@@ -236,7 +238,10 @@ fn wire_decoder(kind: DecoderKind) -> nox_protocol::DecoderKind {
 
 fn fits(loaded: &Loaded, spec: &LoadSpec<'_>) -> bool {
     let n_ctx = loaded.model.n_ctx() as u64;
-    loaded.id == *spec.id && spec.n_ctx.is_none_or(|wanted| wanted == n_ctx)
+    let kv_type = loaded.model.kv_type();
+    loaded.id == *spec.id
+        && spec.n_ctx.is_none_or(|wanted| wanted == n_ctx)
+        && spec.kv_type.is_none_or(|wanted| wanted == kv_type)
 }
 
 fn wire_estimate(estimate: nox_engine::MemoryEstimate) -> MemoryEstimate {

@@ -2,6 +2,7 @@
 //! alias stands for.
 
 use nox_core::DEFAULT_ALIAS;
+use nox_engine::KvType;
 use nox_protocol::{
     ModelInfo, ModelsListResult, ModelsLoadResult, ModelsRemoveResult, ModelsUnloadResult,
     ProgressPhase,
@@ -12,7 +13,7 @@ use crate::connection::Call;
 use crate::error::{ImportError, ParamError, RuntimeError};
 use crate::loader::LoadSpec;
 use crate::model_id::ModelId;
-use crate::params::Params;
+use crate::params::{Params, wrong};
 use crate::platform::StorageError;
 use crate::progress::Meter;
 use crate::runtime::Shared;
@@ -189,9 +190,19 @@ impl Shared {
             }
             .into());
         }
+        let kv_type = match params.optional_str("kv_type")? {
+            None => None,
+            Some("f16") => Some(KvType::F16),
+            Some("q8") => Some(KvType::Q8),
+            Some(_) => return Err(wrong("kv_type", "\"f16\" or \"q8\"").into()),
+        };
         let mut engine = self.take_engine(&call.cancel, |_, _| {}).await?;
         let mut meter: Option<Meter<'_>> = None;
-        let spec = LoadSpec { id: &id, n_ctx };
+        let spec = LoadSpec {
+            id: &id,
+            n_ctx,
+            kv_type,
+        };
         let load_ms = self
             .load(&mut engine, &spec, &call.cancel, |done, total| {
                 let clock = &*self.platform;

@@ -251,6 +251,11 @@ fn params_that_do_not_fit_name_the_field() {
             json!({"model": "nox", "n_ctx": 99999}),
             "n_ctx",
         ),
+        (
+            "models.load",
+            json!({"model": "nox", "kv_type": "q5"}),
+            "kv_type must be \"f16\" or \"q8\"",
+        ),
         ("models.import", json!({"url": 1}), "url must be a string"),
         (
             "models.import",

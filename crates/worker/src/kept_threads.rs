@@ -61,7 +61,7 @@ async fn file() -> Result<FileSystemFileHandle, JsValue> {
 async fn read(file: &FileSystemFileHandle) -> Result<String, JsValue> {
     let blob: Blob = JsFuture::from(file.get_file()).await?.unchecked_into();
     let text = JsFuture::from(blob.text()).await?;
-    text.as_string().ok_or(text)
+    text.as_string().ok_or(JsValue::NULL)
 }
 
 async fn write(file: &FileSystemFileHandle, text: &str) -> Result<(), JsValue> {
