@@ -128,7 +128,7 @@ impl Model {
     }
 
     /// How keys and values are stored.
-    pub(crate) fn kv_type(&self) -> KvType {
+    pub fn kv_type(&self) -> KvType {
         self.kv_type
     }
 

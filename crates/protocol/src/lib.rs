@@ -31,9 +31,9 @@ pub use config::{ConfigResult, ConfigSetParams, Settings};
 pub use error::{ErrorData, ErrorKind, RpcError};
 pub use frame::{Id, JsonRpc, Notification, Request, Response, ResponseOutcome, RuntimeFrame};
 pub use models::{
-    KvType, MemoryEstimate, ModelInfo, ModelParams, ModelParts, ModelsImportParams, ModelsImportResult,
-    ModelsListResult, ModelsLoadParams, ModelsLoadResult, ModelsRemoveResult, ModelsUnloadResult,
-    Progress, ProgressPhase,
+    KvType, MemoryEstimate, ModelInfo, ModelParams, ModelParts, ModelsImportParams,
+    ModelsImportResult, ModelsListResult, ModelsLoadParams, ModelsLoadResult, ModelsRemoveResult,
+    ModelsUnloadResult, Progress, ProgressPhase,
 };
 pub use persona::{
     PersonaGetParams, PersonaInfo, PersonaResetParams, PersonaResult, PersonaSetParams,

@@ -46,6 +46,7 @@ macro_rules! for_every_type {
             ModelsImportResult,
             ModelParams,
             ModelsRemoveResult,
+            KvType,
             ModelsLoadParams,
             MemoryEstimate,
             ModelsLoadResult,

@@ -707,6 +707,11 @@ removed: string,
 freed_bytes: number, };
 
 /**
+ * How keys and values of past tokens are kept.
+ */
+export type KvType = "f16" | "q8";
+
+/**
  * Params of `models.load`.
  */
 export type ModelsLoadParams = { 
@@ -717,7 +722,11 @@ model: string,
 /**
  * Tokens of context to provide for. Default: what the model was made for, at most 4096.
  */
-n_ctx?: number, };
+n_ctx?: number, 
+/**
+ * How keys and values are kept. Default: as the model in memory has it, else `f16`.
+ */
+kv_type?: KvType, };
 
 /**
  * Memory that a model needs, worked out before it is loaded.
@@ -1019,6 +1028,10 @@ lane: LaneKind,
  * Threads in use, the calling one included.
  */
 threads: number, 
+/**
+ * Where that number comes from: asked for, or measured.
+ */
+threads_why: string, 
 /**
  * The model in memory.
  */
