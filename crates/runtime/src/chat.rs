@@ -293,7 +293,10 @@ impl Shared {
                         return Ok(outcome.result);
                     };
                     let result = kept.finish(*outcome)?;
-                    if let Some(chat) = chat.filter(|_| result.meta.session.is_some()) {
+                    // Where another answered, the engine may still hold a turn that was taken
+                    // back.
+                    let is_ours = result.meta.session.is_some() && result.meta.lane.is_some();
+                    if let Some(chat) = chat.filter(|_| is_ours) {
                         self.keep_warm(&chat);
                     }
                     return Ok(result);
