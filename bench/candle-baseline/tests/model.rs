@@ -33,7 +33,7 @@ fn greedy(model: &mut Model, prompt: &[u32], count: usize) -> Vec<u32> {
 
 fn load(shape: &Shape, quant: Quant) -> Model {
     let mut file = Vec::new();
-    write_model(&mut file, shape, quant, 42).unwrap();
+    write_model(&mut file, shape, quant, 42).expect("a vector takes everything");
     Model::from_gguf(&mut Cursor::new(file)).expect("candle reads its own kind of file")
 }
 
