@@ -202,7 +202,7 @@ impl Description {
                     Some(plan) => Ok((Self::Candle(Box::new(plan)), Vec::new())),
                     None => Err(ModelError::UnsupportedArchitecture {
                         found,
-                        supported: with_fallback(supported),
+                        supported: with_fallback(&supported),
                     }),
                 }
             }
@@ -251,11 +251,11 @@ pub fn check_architecture(gguf: &Gguf) -> Result<(), ModelError> {
     }
     Err(ModelError::UnsupportedArchitecture {
         found: found.to_owned(),
-        supported: with_fallback(supported_architectures().collect::<Vec<_>>().join(", ")),
+        supported: with_fallback(&supported_architectures().collect::<Vec<_>>().join(", ")),
     })
 }
 
-fn with_fallback(own: String) -> String {
+fn with_fallback(own: &str) -> String {
     let fallback: Vec<_> = fallback_architectures().collect();
     format!(
         "{own}; through candle-transformers: {}",
@@ -423,7 +423,7 @@ impl<S: ModelSource> ModelLoader<S> {
         // What may fail and be tried again comes first.
         let candle = match &header.description {
             Description::Own(_) => None,
-            Description::Candle(plan) => Some(plan.read(&self.source, self.n_ctx)?),
+            Description::Candle(plan) => Some(plan.read(&self.source)?),
         };
         let header = self.header.take().expect("it was there just now");
         let Words::Done(tokenizer, template) = header.words else {

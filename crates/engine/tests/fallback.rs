@@ -8,8 +8,8 @@ use std::cell::Cell;
 use std::io::{self, Cursor};
 
 use candle_core::quantized::gguf_file::Content;
-use candle_core::{DType, Device, Tensor};
-use candle_transformers::models::{quantized_glm4, quantized_llama, quantized_phi};
+use candle_core::{Device, Tensor};
+use candle_transformers::models::{quantized_llama, quantized_phi};
 use common::GgufWriter;
 use nox_engine::gguf::{GgmlType, Gguf, GgufError};
 use nox_engine::quant::WeightError;
@@ -121,51 +121,6 @@ fn phi2() -> TinyModel {
     }
 }
 
-fn glm4() -> TinyModel {
-    let mut tensors = ends();
-    for layer in 0..2 {
-        let name = |suffix: &str| format!("blk.{layer}.{suffix}");
-        for norm in [
-            "attn_norm",
-            "post_attention_norm",
-            "ffn_norm",
-            "post_ffw_norm",
-        ] {
-            tensors.push((name(&format!("{norm}.weight")), vec![N_EMBD]));
-        }
-        tensors.extend([
-            (name("attn_q.weight"), vec![N_EMBD, N_EMBD]),
-            (name("attn_q.bias"), vec![N_EMBD]),
-            (name("attn_k.weight"), vec![N_EMBD, N_EMBD / 2]),
-            (name("attn_k.bias"), vec![N_EMBD / 2]),
-            (name("attn_v.weight"), vec![N_EMBD, N_EMBD / 2]),
-            (name("attn_v.bias"), vec![N_EMBD / 2]),
-            (name("attn_output.weight"), vec![N_EMBD, N_EMBD]),
-            (name("ffn_up.weight"), vec![N_EMBD, 2 * N_FF]),
-            (name("ffn_down.weight"), vec![N_FF, N_EMBD]),
-        ]);
-    }
-    TinyModel {
-        architecture: "glm4",
-        context_length: 512,
-        n_head: 4,
-        more: |writer| {
-            writer
-                .u32("glm4.attention.head_count_kv", 2)
-                .u32("glm4.attention.key_length", 8)
-                .u32("glm4.rope.dimension_count", 4)
-                .raw("glm4.rope.freq_base", 6, &10_000f32.to_le_bytes())
-                .raw(
-                    "glm4.attention.layer_norm_rms_epsilon",
-                    6,
-                    &1e-5f32.to_le_bytes(),
-                )
-        },
-        tensors,
-        quant: |_| GgmlType::F32,
-    }
-}
-
 fn ends() -> Vec<(String, Vec<u64>)> {
     vec![
         ("token_embd.weight".to_owned(), vec![N_EMBD, N_VOCAB]),
@@ -173,8 +128,8 @@ fn ends() -> Vec<(String, Vec<u64>)> {
     ]
 }
 
-fn all() -> [TinyModel; 4] {
-    [llama(false), llama(true), phi2(), glm4()]
+fn all() -> [TinyModel; 3] {
+    [llama(false), llama(true), phi2()]
 }
 
 impl TinyModel {
@@ -267,13 +222,8 @@ fn theirs(file: &[u8], architecture: &str, prompt: &[u32]) -> Vec<f32> {
             let model = quantized_llama::ModelWeights::from_gguf(content, &mut file, device);
             model.unwrap().forward(&tokens, 0)
         }
-        "phi2" => {
-            let model = quantized_phi::ModelWeights::from_gguf(content, &mut file, device);
-            model.unwrap().forward(&tokens, 0)
-        }
         _ => {
-            let dtype = DType::F32;
-            let model = quantized_glm4::ModelWeights::from_gguf(content, &mut file, device, dtype);
+            let model = quantized_phi::ModelWeights::from_gguf(content, &mut file, device);
             model.unwrap().forward(&tokens, 0)
         }
     };
@@ -282,7 +232,7 @@ fn theirs(file: &[u8], architecture: &str, prompt: &[u32]) -> Vec<f32> {
 
 #[test]
 fn logits_are_those_that_candle_gives_by_itself() {
-    for model in [llama(false), phi2(), glm4()] {
+    for model in [llama(false), phi2()] {
         let prompt = prompt(75);
         let expected = theirs(&model.gguf(), model.architecture, &prompt);
         let loaded = model.load();
@@ -488,11 +438,6 @@ fn the_context_is_no_longer_than_candles_tables_and_the_memory() {
         matches!(error, EngineError::NotEnoughMemory { .. }),
         "{error}"
     );
-    // Candle alone would make tables for all of these positions.
-    let mut model = glm4();
-    model.context_length = 1 << 24;
-    let loaded = model.load();
-    assert_eq!(loaded.n_ctx(), 4096);
     let options = nox_engine::LoadOptions {
         n_ctx: Some(5000),
         ..tiny::single_threaded()
@@ -510,7 +455,7 @@ fn the_estimate_counts_what_candle_makes_of_the_weights() {
         let loader = ModelLoader::new(model.gguf(), tiny::single_threaded()).unwrap();
         loader.memory_estimate()
     };
-    let mut model = glm4();
+    let mut model = llama(true);
     let plain = estimate(&model);
     // Tied: the table serves as the head, a second copy.
     let table = 4 * N_EMBD * N_VOCAB;
@@ -522,12 +467,12 @@ fn the_estimate_counts_what_candle_makes_of_the_weights() {
     // Keys and values of two layers in f32, for 512 tokens.
     assert_eq!(plain.kv_bytes, 2 * 2 * (N_EMBD / 2) * 4 * 512);
     // Half precision takes half of the file and nothing less in memory.
-    model.quant = |name| match name.contains("ffn_up") {
+    model.quant = |name| match name.contains("ffn_up_exps") {
         true => GgmlType::F16,
         false => GgmlType::F32,
     };
     assert_eq!(estimate(&model).weights_bytes, plain.weights_bytes);
-    model.quant = |name| match name.contains("ffn_up") {
+    model.quant = |name| match name.contains("ffn_up_exps") {
         true => GgmlType::Q8_0,
         false => GgmlType::F32,
     };
@@ -537,7 +482,7 @@ fn the_estimate_counts_what_candle_makes_of_the_weights() {
 #[test]
 fn what_candle_would_not_notice_is_refused() {
     let refused = |more: fn(GgufWriter) -> GgufWriter| {
-        let mut model = glm4();
+        let mut model = phi2();
         let header = more(model.header());
         let with_tensor = |writer: GgufWriter, (name, dims): &(String, Vec<u64>)| {
             writer.tensor(name, dims, GgmlType::F32)
@@ -549,11 +494,11 @@ fn what_candle_would_not_notice_is_refused() {
     };
     for (part, more) in [
         (
-            "glm4.rope.scaling.type",
-            (|writer| writer.str("glm4.rope.scaling.type", "yarn")) as fn(GgufWriter) -> GgufWriter,
+            "phi2.rope.scaling.type",
+            (|writer| writer.str("phi2.rope.scaling.type", "yarn")) as fn(GgufWriter) -> GgufWriter,
         ),
-        ("glm4.final_logit_softcapping", |writer| {
-            writer.raw("glm4.final_logit_softcapping", 6, &30f32.to_le_bytes())
+        ("phi2.final_logit_softcapping", |writer| {
+            writer.raw("phi2.final_logit_softcapping", 6, &30f32.to_le_bytes())
         }),
         ("blk.0.extra.weight", |writer| {
             writer.tensor("blk.0.extra.weight", &[4], GgmlType::F32)
@@ -576,8 +521,8 @@ fn what_candle_would_not_notice_is_refused() {
         model.error(),
         EngineError::Model(ModelError::Weight(WeightError::WrongShape { .. }))
     ));
-    let mut model = glm4();
-    model.quant = |name| match name.contains("ffn_up") {
+    let mut model = llama(true);
+    model.quant = |name| match name.contains("ffn_up_exps") {
         true => GgmlType::IQ4_NL,
         false => GgmlType::F32,
     };
@@ -605,10 +550,10 @@ fn what_neither_runs_is_told_with_what_each_does() {
     let message = model.error().to_string();
     for part in [
         "\"mamba\"",
-        "llama, qwen2",
+        "llama, ",
         "candle-transformers",
         "phi2",
-        "glm4",
+        "llama with experts",
     ] {
         assert!(message.contains(part), "{message}");
     }

@@ -16,17 +16,17 @@ use crate::gguf::{GgmlType, TensorInfo};
 use crate::source::ModelSource;
 
 /// What stands in for the file's header, with offsets from the source's beginning.
-pub(super) fn content(plan: &Plan, n_ctx: usize) -> Content {
+pub(super) fn content(plan: &Plan) -> Content {
     let entries = plan.tensors.iter().flat_map(|(_, tensor)| entries(tensor));
     Content {
         magic: VersionedMagic::GgufV3,
-        metadata: metadata(plan, n_ctx),
+        metadata: metadata(plan),
         tensor_infos: entries.collect(),
         tensor_data_offset: 0,
     }
 }
 
-fn metadata(plan: &Plan, n_ctx: usize) -> HashMap<String, Value> {
+fn metadata(plan: &Plan) -> HashMap<String, Value> {
     let (sizes, arch) = (&plan.sizes, plan.family.architecture);
     let count = |key: &str, n: usize| (format!("{arch}.{key}"), Value::U32(n as u32));
     let float = |key: &str, x: f32| (format!("{arch}.{key}"), Value::F32(x));
@@ -37,11 +37,8 @@ fn metadata(plan: &Plan, n_ctx: usize) -> HashMap<String, Value> {
         ),
         count("block_count", sizes.n_layer),
         count("embedding_length", sizes.n_embd),
-        // Candle makes its tables this long.
-        count("context_length", n_ctx),
         count("attention.head_count", sizes.n_head),
         count("attention.head_count_kv", sizes.n_head_kv),
-        count("attention.key_length", sizes.head_dim),
         count("rope.dimension_count", sizes.n_rot),
         count("expert_count", sizes.n_expert),
         count("expert_used_count", sizes.n_expert_used),

@@ -3,12 +3,12 @@
 //!
 //! Candle divides by what the metadata say and leaves out tensors that it does not
 //! know, so both are checked here, completely. Of its families of GGUF models
-//! `qwen3moe` is not offered: its experts need a GPU. `gemma3`, `lfm2`, `phi3`, `qwen2`
-//! and `qwen3` the decoder runs itself; the others are no GGUF as llama.cpp writes it.
+//! `qwen3moe` is not offered: its experts need a GPU. `gemma3`, `glm4`, `lfm2`, `phi3`,
+//! `qwen2` and `qwen3` the decoder runs itself; the others are no GGUF as llama.cpp
+//! writes it.
 //!
 //! # Source
-//! `quantized_llama.rs`, `quantized_phi.rs` and `quantized_glm4.rs` of
-//! candle-transformers 0.11.1.
+//! `quantized_llama.rs` and `quantized_phi.rs` of candle-transformers 0.11.1.
 
 use std::collections::HashSet;
 
@@ -32,10 +32,6 @@ pub(super) struct Family {
     /// How the family is called where it is not the architecture alone that counts.
     label: &'static str,
     needs_experts: bool,
-    /// Candle's tables are no longer.
-    pub(super) n_ctx_cap: usize,
-    /// Room for keys and values grows by so many tokens.
-    pub(super) kv_step: usize,
     eps_key: &'static str,
     tensors: fn(&Sizes, &Gguf) -> Vec<Wanted>,
 }
@@ -45,8 +41,6 @@ const FAMILIES: &[Family] = &[
         architecture: "llama",
         label: "llama with experts",
         needs_experts: true,
-        n_ctx_cap: 4096,
-        kv_step: 1,
         eps_key: "attention.layer_norm_rms_epsilon",
         tensors: llama_tensors,
     },
@@ -54,19 +48,8 @@ const FAMILIES: &[Family] = &[
         architecture: "phi2",
         label: "phi2",
         needs_experts: false,
-        n_ctx_cap: 4096,
-        kv_step: 1,
         eps_key: "attention.layer_norm_epsilon",
         tensors: phi2_tensors,
-    },
-    Family {
-        architecture: "glm4",
-        label: "glm4",
-        needs_experts: false,
-        n_ctx_cap: MAX_CTX,
-        kv_step: 512,
-        eps_key: "attention.layer_norm_rms_epsilon",
-        tensors: glm4_tensors,
     },
 ];
 
@@ -228,26 +211,13 @@ impl Family {
         keys: &Keys<'_>,
         sizes: &Sizes,
     ) -> Result<(), ModelError> {
-        let (n_rot, is_taken, expected) = match self.architecture {
-            "llama" => (
-                sizes.n_rot,
-                sizes.n_rot == sizes.head_dim,
-                "the head's length",
-            ),
-            "glm4" => (
-                sizes.n_rot,
-                sizes.n_rot * 2 == sizes.head_dim,
-                "half of the head's length",
-            ),
-            _ => (sizes.n_rot, true, ""),
-        };
-        keys.expect("rope.dimension_count", n_rot, is_taken, expected)?;
-        keys.expect(
-            "rope.dimension_count",
-            n_rot,
-            n_rot.is_multiple_of(2),
-            "even",
-        )?;
+        let n_rot = sizes.n_rot;
+        if self.architecture == "llama" {
+            let is_whole = n_rot == sizes.head_dim;
+            keys.expect("rope.dimension_count", n_rot, is_whole, "the head's length")?;
+        }
+        let is_even = n_rot.is_multiple_of(2);
+        keys.expect("rope.dimension_count", n_rot, is_even, "even")?;
         if self.architecture == "phi2" {
             let (n_kv, is_taken) = (sizes.n_head_kv, sizes.n_head_kv == sizes.n_head);
             keys.expect(
@@ -390,36 +360,6 @@ fn phi2_tensors(sizes: &Sizes, _: &Gguf) -> Vec<Wanted> {
         ] {
             with_bias(format!("blk.{idx}.{suffix}"), shape);
         }
-    }
-    wanted
-}
-
-fn glm4_tensors(sizes: &Sizes, _: &Gguf) -> Vec<Wanted> {
-    let mut wanted = ends(sizes);
-    let (n_embd, n_ff, n_q, n_kv) = (sizes.n_embd, sizes.n_ff, sizes.n_q(), sizes.n_kv());
-    for idx in 0..sizes.n_layer {
-        let name = |suffix: &str| format!("blk.{idx}.{suffix}");
-        for suffix in [
-            "attn_norm",
-            "post_attention_norm",
-            "ffn_norm",
-            "post_ffw_norm",
-        ] {
-            let norm = name(&format!("{suffix}.weight"));
-            wanted.push(Wanted::new(norm, &[n_embd]));
-        }
-        for (suffix, n_rows) in [("attn_q", n_q), ("attn_k", n_kv), ("attn_v", n_kv)] {
-            let matrix = name(&format!("{suffix}.weight"));
-            let bias = name(&format!("{suffix}.bias"));
-            wanted.push(Wanted::new(matrix, &[n_rows, n_embd]));
-            wanted.push(Wanted::new(bias, &[n_rows]).optional());
-        }
-        wanted.extend([
-            Wanted::new(name("attn_output.weight"), &[n_embd, n_q]),
-            // The gate and what it gates, one behind the other.
-            Wanted::new(name("ffn_up.weight"), &[2 * n_ff, n_embd]),
-            Wanted::new(name("ffn_down.weight"), &[n_embd, n_ff]),
-        ]);
     }
     wanted
 }

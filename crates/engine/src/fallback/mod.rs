@@ -17,7 +17,7 @@ mod content;
 mod family;
 
 use candle_core::{Device, Tensor};
-use candle_transformers::models::{quantized_glm4, quantized_llama, quantized_phi};
+use candle_transformers::models::{quantized_llama, quantized_phi};
 
 use crate::decoder::{ModelError, PREFILL_CHUNK};
 use crate::error::EngineError;
@@ -28,6 +28,9 @@ use content::{SourceReader, content};
 use family::{Family, Kind, Sizes, Wanted};
 
 pub(crate) use family::fallback_architectures;
+
+/// Candle's tables for RoPE are this long.
+const N_CTX_CAP: usize = 4096;
 
 /// A checked file of a family that candle-transformers runs.
 pub(crate) struct Plan {
@@ -43,7 +46,6 @@ pub(crate) struct Plan {
 pub(crate) enum Weights {
     Llama(quantized_llama::ModelWeights),
     Phi2(quantized_phi::ModelWeights),
-    Glm4(quantized_glm4::ModelWeights),
 }
 
 /// A model in memory.
@@ -57,7 +59,6 @@ pub(crate) struct Running {
     weights: Weights,
     n_past: usize,
     kv_bytes_per_token: usize,
-    kv_step: usize,
 }
 
 /// Whether candle-transformers is used for files like this one.
@@ -107,7 +108,7 @@ impl Plan {
 
     /// The longest context: what the model was trained for, or what candle's tables hold.
     pub(crate) fn n_ctx_max(&self) -> usize {
-        self.sizes.n_ctx_train.min(self.family.n_ctx_cap)
+        self.sizes.n_ctx_train.min(N_CTX_CAP)
     }
 
     /// Bytes of the tensors in the file.
@@ -119,7 +120,7 @@ impl Plan {
     pub(crate) fn memory_estimate(&self, gguf: &Gguf, n_ctx: usize) -> MemoryEstimate {
         let sizes = &self.sizes;
         let weights_bytes = self.weights_bytes();
-        let n_ctx = n_ctx.next_multiple_of(self.family.kv_step) as u64;
+        let n_ctx = n_ctx as u64;
         let (n_q, n_kv) = (sizes.n_q() as u64, sizes.n_kv() as u64);
         let n_layer = sizes.n_layer as u64;
         let kv_bytes = 2 * 4 * n_layer * n_kv * n_ctx;
@@ -128,7 +129,7 @@ impl Plan {
         // query head; scores exist before and after scale, mask and softmax.
         let attention = 2 * (n_kv + 2 * n_q) * n_ctx + 4 * chunk * sizes.n_head as u64 * n_ctx;
         let per_token = 6 * sizes.n_embd as u64 + 4 * sizes.n_ff as u64 + 4 * n_q;
-        let rope = n_ctx * sizes.n_rot as u64;
+        let rope = N_CTX_CAP as u64 * sizes.n_rot as u64;
         let logits = 2 * sizes.n_vocab as u64;
         // Masks are kept for every chunk that there was.
         let masks = n_ctx * n_ctx;
@@ -162,24 +163,15 @@ impl Plan {
     ///
     /// # Errors
     /// The source fails, or candle does.
-    pub(crate) fn read(
-        &self,
-        source: &dyn ModelSource,
-        n_ctx: usize,
-    ) -> Result<Weights, EngineError> {
+    pub(crate) fn read(&self, source: &dyn ModelSource) -> Result<Weights, EngineError> {
         let mut reader = SourceReader::new(source);
-        let content = content(self, n_ctx);
+        let content = content(self);
         let device = &Device::Cpu;
         let weights = match self.family.architecture {
             "llama" => quantized_llama::ModelWeights::from_gguf(content, &mut reader, device)
                 .map(Weights::Llama),
-            "phi2" => quantized_phi::ModelWeights::from_gguf(content, &mut reader, device)
+            _ => quantized_phi::ModelWeights::from_gguf(content, &mut reader, device)
                 .map(Weights::Phi2),
-            _ => {
-                let dtype = candle_core::DType::F32;
-                quantized_glm4::ModelWeights::from_gguf(content, &mut reader, device, dtype)
-                    .map(Weights::Glm4)
-            }
         };
         match (weights, reader.into_failure()) {
             (Ok(weights), _) => Ok(weights),
@@ -210,7 +202,6 @@ impl Fallback {
             weights: self.weights.clone(),
             n_past: 0,
             kv_bytes_per_token: 2 * 4 * sizes.n_layer * sizes.n_kv(),
-            kv_step: self.plan.family.kv_step,
         }
     }
 }
@@ -233,7 +224,7 @@ impl Running {
 
     /// The bytes that keys and values take now.
     pub(crate) fn kv_size_bytes(&self) -> usize {
-        self.kv_bytes_per_token * self.n_past.next_multiple_of(self.kv_step)
+        self.kv_bytes_per_token * self.n_past
     }
 
     fn compute(&mut self, tokens: &[u32]) -> candle_core::Result<Vec<f32>> {
@@ -241,7 +232,6 @@ impl Running {
         let logits = match &mut self.weights {
             Weights::Llama(model) => model.forward(&tokens, self.n_past),
             Weights::Phi2(model) => model.forward(&tokens, self.n_past),
-            Weights::Glm4(model) => model.forward(&tokens, self.n_past),
         };
         logits?.flatten_all()?.to_vec1()
     }

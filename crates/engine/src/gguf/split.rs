@@ -9,7 +9,6 @@
 //! `tools/gguf-split` and `llama-model-loader.cpp` of the llama.cpp project.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io;
 use std::ops::Range;
 
@@ -104,7 +103,7 @@ pub enum SplitError {
     },
 }
 
-fn listed(parts: &[usize]) -> impl fmt::Display {
+fn listed(parts: &[usize]) -> String {
     let numbers: Vec<_> = parts.iter().map(usize::to_string).collect();
     match parts {
         [_] => format!("part {} is", numbers.join(", ")),
