@@ -193,10 +193,9 @@ impl Shared {
             DecoderKind::Own => lane,
             DecoderKind::Candle => Lane {
                 threads: u32::try_from(model.n_threads()).unwrap_or(u32::MAX),
-                why: format!(
-                    "candle-transformers computes {} models, which the decoder does not",
-                    model.architecture()
-                ),
+                why: "candle-transformers computes this kind of model, which the engine's own \
+                      decoder lacks"
+                    .to_owned(),
                 ..lane
             },
         }
