@@ -139,32 +139,35 @@ impl Lane for CpuLane {
         let mut scratch = self.scratch.borrow_mut();
         let kinds = products.iter().map(|product| product.weight.activation());
         let x = Activations::new(x, n_tokens, kinds, &mut scratch);
-        let mut n_rows = 0;
+        let mut n_groups = 0;
         let parts: Vec<_> = products
             .iter_mut()
             .map(|product| {
-                let first_row = n_rows;
-                n_rows += product.weight.n_rows();
-                let out = Output::new(product.out, n_tokens, product.weight.n_rows());
+                let weight = product.weight;
+                let first_group = n_groups;
+                n_groups += weight.n_groups();
+                let out = Output::new(product.out, n_tokens, weight.n_rows());
                 if let Some(bias) = product.bias {
-                    assert_eq!(bias.len(), product.weight.n_rows());
+                    assert_eq!(bias.len(), weight.n_rows());
                 }
-                (first_row, product.weight, product.bias, out)
+                (first_group, weight, product.bias, out)
             })
             .collect();
-        // The rows of all products make one range, so that one hand-out serves all.
-        self.for_each(n_rows, n_rows * x.n_cols() * n_tokens, &|rows| {
-            for &(first_row, weight, bias, out) in &parts {
-                let start = rows.start.clamp(first_row, first_row + weight.n_rows()) - first_row;
-                let end = rows.end.clamp(first_row, first_row + weight.n_rows()) - first_row;
+        let n_rows: usize = parts.iter().map(|part| part.1.n_rows()).sum();
+        // The groups of all products make one range, so that one hand-out serves all.
+        self.for_each(n_groups, n_rows * x.n_cols() * n_tokens, &|groups| {
+            for &(first, weight, bias, out) in &parts {
+                let start = groups.start.clamp(first, first + weight.n_groups()) - first;
+                let end = groups.end.clamp(first, first + weight.n_groups()) - first;
                 if start == end {
                     continue;
                 }
-                // SAFETY: `out` is borrowed by `products`, and each row is in one call alone.
+                // SAFETY: `out` is borrowed by `products`, and each group is in one call alone.
                 unsafe {
-                    weight.matmul_rows(&x, start..end, out);
+                    weight.matmul_groups(&x, start..end, out);
                     if let Some(bias) = bias {
-                        out.add_bias(start..end, bias);
+                        let rows = start * weight.group_len()..end * weight.group_len();
+                        out.add_bias(rows.start..rows.end.min(weight.n_rows()), bias);
                     }
                 }
             }

@@ -23,6 +23,8 @@ fn candle_type(quant: GgmlType) -> GgmlDType {
         GgmlType::Q5_0 => GgmlDType::Q5_0,
         GgmlType::Q5_1 => GgmlDType::Q5_1,
         GgmlType::Q8_0 => GgmlDType::Q8_0,
+        GgmlType::Q2_K => GgmlDType::Q2K,
+        GgmlType::Q3_K => GgmlDType::Q3K,
         GgmlType::Q4_K => GgmlDType::Q4K,
         GgmlType::Q5_K => GgmlDType::Q5K,
         GgmlType::Q6_K => GgmlDType::Q6K,
@@ -52,7 +54,9 @@ fn both(quant: GgmlType) -> (QTensor, Weight) {
         size_bytes: bytes.len() as u64,
     };
     let ours = read_weight(&bytes, &info, N_ROWS, N_COLS).unwrap();
-    assert_eq!(ours.size_bytes(), bytes.len());
+    // One group of rows may not be full.
+    let most = bytes.len() + 16 * bytes.len() / N_ROWS;
+    assert!((bytes.len()..most).contains(&ours.size_bytes()), "{quant}");
     (theirs, ours)
 }
 

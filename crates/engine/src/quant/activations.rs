@@ -3,8 +3,11 @@
 //! Weights of the simple types meet activations in blocks of 32, weights of the
 //! K types in blocks of 256; both are signed 8-bit integers in −127..=127 with an
 //! f32 scale, and carry the sums of their integers, by which offsets and minima
-//! of the weights are accounted for. Scales, integers and sums lie in separate
-//! arrays, so that the kernels load them as vectors.
+//! of the weights are accounted for.
+//!
+//! Tokens are laid out for the kernels: [`TILE`] of them at a time, block by block, so
+//! that one pointer walks through everything that a block of weights meets; tokens
+//! beyond the last whole tile are alone.
 //!
 //! Weights of half precision meet activations rounded to half precision. In all
 //! of this the values are ggml's, so that logits can be compared with llama.cpp's;
@@ -18,6 +21,30 @@ use half::f16;
 use super::blocks::{QK, QK_K};
 use crate::math::{Float, round};
 
+/// How many tokens lie together.
+pub(crate) const TILE: usize = 4;
+
+/// What the integers of quantised activations are stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repr {
+    /// Bytes.
+    I8,
+    /// 16-bit integers.
+    I16,
+    /// For every four, the positive ones as bytes, then the negative ones' magnitudes.
+    Split,
+}
+
+impl Repr {
+    /// Bytes for each integer.
+    pub(crate) const fn n_bytes(self) -> usize {
+        match self {
+            Self::I8 => 1,
+            Self::I16 | Self::Split => 2,
+        }
+    }
+}
+
 /// What a weight's rows are multiplied with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActivationKind {
@@ -26,37 +53,264 @@ pub enum ActivationKind {
     /// The values rounded to half precision.
     F16,
     /// Blocks of 32 with a sum for each.
-    Q8,
+    Q8(Repr),
     /// Blocks of 256 with a sum for every 16.
-    Q8K,
+    Q8K(Repr),
 }
 
-/// One token's activations, borrowed.
-#[derive(Clone, Copy)]
-pub(crate) struct QuantizedRow<'a> {
-    /// The integers: `[n_cols]`.
-    pub(crate) qs: &'a [i8],
-    /// A scale for each block.
-    pub(crate) scales: &'a [f32],
-    /// Sums of the integers over 32 (Q8) or 16 (Q8K) elements.
-    pub(crate) sums: &'a [i32],
+/// Where things lie in `n` tokens' block of 32.
+pub(crate) struct Q8Block;
+
+impl Q8Block {
+    pub(crate) const fn qs(repr: Repr, token: usize) -> usize {
+        token * QK * repr.n_bytes()
+    }
+    /// f32: the scale.
+    pub(crate) const fn scale(repr: Repr, n: usize, token: usize) -> usize {
+        Self::qs(repr, n) + 4 * token
+    }
+    /// i32: the sum of the integers, times −8.
+    pub(crate) const fn sum_x8(repr: Repr, n: usize, token: usize) -> usize {
+        Self::scale(repr, n, n) + 4 * token
+    }
+    /// f32: the scale times the sum of the integers.
+    pub(crate) const fn scaled_sum(repr: Repr, n: usize, token: usize) -> usize {
+        Self::sum_x8(repr, n, n) + 4 * token
+    }
+    pub(crate) const fn n_bytes(repr: Repr, n: usize) -> usize {
+        Self::scaled_sum(repr, n, n)
+    }
 }
 
-/// Several tokens' activations in one quantised form.
+/// Where things lie in `n` tokens' block of 256.
+pub(crate) struct Q8KBlock;
+
+impl Q8KBlock {
+    pub(crate) const fn qs(repr: Repr, token: usize) -> usize {
+        token * QK_K * repr.n_bytes()
+    }
+    /// f32: the scale.
+    pub(crate) const fn scale(repr: Repr, n: usize, token: usize) -> usize {
+        Self::qs(repr, n) + 4 * token
+    }
+    /// i16: sums of 32 integers each.
+    pub(crate) const fn sums_of_32(repr: Repr, n: usize, token: usize) -> usize {
+        Self::scale(repr, n, n) + QK_K / 32 * 2 * token
+    }
+    /// i16: sums of 16 integers each.
+    pub(crate) const fn sums_of_16(repr: Repr, n: usize, token: usize) -> usize {
+        Self::sums_of_32(repr, n, n) + QK_K / 16 * 2 * token
+    }
+    pub(crate) const fn n_bytes(repr: Repr, n: usize) -> usize {
+        Self::sums_of_16(repr, n, n)
+    }
+}
+
+/// Where the tiles of one quantised form lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tiles {
+    n_tokens: usize,
+    n_blocks: usize,
+    /// Bytes of a block of a whole tile and of a token alone.
+    tile_bytes: usize,
+    single_bytes: usize,
+}
+
+impl Tiles {
+    /// # Panics
+    /// `n_cols` is not whole blocks, or `kind` has none.
+    fn new(kind: ActivationKind, n_tokens: usize, n_cols: usize) -> Self {
+        let (block_len, tile_bytes, single_bytes) = match kind {
+            ActivationKind::Q8(repr) => {
+                (QK, Q8Block::n_bytes(repr, TILE), Q8Block::n_bytes(repr, 1))
+            }
+            ActivationKind::Q8K(repr) => (
+                QK_K,
+                Q8KBlock::n_bytes(repr, TILE),
+                Q8KBlock::n_bytes(repr, 1),
+            ),
+            ActivationKind::F32 | ActivationKind::F16 => unreachable!("no blocks"),
+        };
+        assert!(
+            n_cols.is_multiple_of(block_len),
+            "{n_cols} is not whole blocks"
+        );
+        Self {
+            n_tokens,
+            n_blocks: n_cols / block_len,
+            tile_bytes,
+            single_bytes,
+        }
+    }
+
+    /// Tokens in whole tiles; the others are alone.
+    fn n_tiled(&self) -> usize {
+        self.n_tokens / TILE * TILE
+    }
+
+    /// Where the tile that begins with `token` (or the token alone) begins, in bytes.
+    pub(crate) fn start(&self, token: usize) -> usize {
+        let n_tiled = self.n_tiled();
+        if token < n_tiled {
+            debug_assert!(token.is_multiple_of(TILE));
+            token / TILE * self.n_blocks * self.tile_bytes
+        } else {
+            let tiles = n_tiled / TILE * self.n_blocks * self.tile_bytes;
+            tiles + (token - n_tiled) * self.n_blocks * self.single_bytes
+        }
+    }
+
+    fn n_bytes(&self) -> usize {
+        let tiles = self.n_tiled() / TILE * self.n_blocks * self.tile_bytes;
+        tiles + (self.n_tokens - self.n_tiled()) * self.n_blocks * self.single_bytes
+    }
+
+    /// Where block `block` of `token` lies: its start in bytes, how many tokens share
+    /// it, and which of them `token` is.
+    fn locate(&self, token: usize, block: usize) -> (usize, usize, usize) {
+        if token < self.n_tiled() {
+            let first = token / TILE * TILE;
+            (
+                self.start(first) + block * self.tile_bytes,
+                TILE,
+                token - first,
+            )
+        } else {
+            (self.start(token) + block * self.single_bytes, 1, 0)
+        }
+    }
+}
+
+/// One quantised form of several tokens.
 #[derive(Debug, Default)]
-struct QuantizedRows {
-    qs: Vec<i8>,
-    scales: Vec<f32>,
-    sums: Vec<i32>,
+struct Form {
+    /// Words, so that floats and sums are aligned.
+    words: Vec<u32>,
+}
+
+impl Form {
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: words are made of bytes.
+        unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), self.words.len() * 4) }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        let n_bytes = self.words.len() * 4;
+        // SAFETY: words are made of bytes and take any.
+        unsafe { std::slice::from_raw_parts_mut(self.words.as_mut_ptr().cast(), n_bytes) }
+    }
+
+    fn fill(&mut self, kind: ActivationKind, x: &[f32], tiles: Tiles) {
+        self.words.resize(tiles.n_bytes() / 4, 0);
+        let bytes = self.bytes_mut();
+        let n_cols = x.len() / tiles.n_tokens;
+        for (token, x) in x.chunks_exact(n_cols).enumerate() {
+            match kind {
+                ActivationKind::Q8(repr) => {
+                    for (block, x) in x.as_chunks::<QK>().0.iter().enumerate() {
+                        let (start, n, own) = tiles.locate(token, block);
+                        let bytes = &mut bytes[start..][..Q8Block::n_bytes(repr, n)];
+                        put_q8(bytes, repr, n, own, x);
+                    }
+                }
+                ActivationKind::Q8K(repr) => {
+                    for (block, x) in x.as_chunks::<QK_K>().0.iter().enumerate() {
+                        let (start, n, own) = tiles.locate(token, block);
+                        let bytes = &mut bytes[start..][..Q8KBlock::n_bytes(repr, n)];
+                        put_q8k(bytes, repr, n, own, x);
+                    }
+                }
+                ActivationKind::F32 | ActivationKind::F16 => {}
+            }
+        }
+    }
+}
+
+fn put_q8(bytes: &mut [u8], repr: Repr, n: usize, own: usize, x: &[f32; QK]) {
+    let mut qs = [0; QK];
+    let scale = quantize(x, &mut qs);
+    put_ints(&mut bytes[Q8Block::qs(repr, own)..], repr, &qs);
+    let sum: i32 = qs.iter().map(|&q| i32::from(q)).sum();
+    put(bytes, Q8Block::scale(repr, n, own), scale.to_ne_bytes());
+    put(
+        bytes,
+        Q8Block::sum_x8(repr, n, own),
+        (-8 * sum).to_ne_bytes(),
+    );
+    put(
+        bytes,
+        Q8Block::scaled_sum(repr, n, own),
+        (scale * sum as f32).to_ne_bytes(),
+    );
+}
+
+fn put_q8k(bytes: &mut [u8], repr: Repr, n: usize, own: usize, x: &[f32; QK_K]) {
+    let mut qs = [0; QK_K];
+    let scale = quantize(x, &mut qs);
+    put_ints(&mut bytes[Q8KBlock::qs(repr, own)..], repr, &qs);
+    put(bytes, Q8KBlock::scale(repr, n, own), scale.to_ne_bytes());
+    let sums: [i16; QK_K / 16] =
+        std::array::from_fn(|i| qs[i * 16..][..16].iter().map(|&q| i16::from(q)).sum());
+    for i in 0..QK_K / 16 {
+        let at = Q8KBlock::sums_of_16(repr, n, own) + 2 * i;
+        put(bytes, at, sums[i].to_ne_bytes());
+    }
+    for i in 0..QK_K / 32 {
+        let at = Q8KBlock::sums_of_32(repr, n, own) + 2 * i;
+        put(bytes, at, (sums[2 * i] + sums[2 * i + 1]).to_ne_bytes());
+    }
+}
+
+fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
+    bytes[at..at + N].copy_from_slice(&value);
+}
+
+fn put_ints(bytes: &mut [u8], repr: Repr, qs: &[i8]) {
+    match repr {
+        Repr::I8 => {
+            for (byte, &q) in bytes.iter_mut().zip(qs) {
+                *byte = q as u8;
+            }
+        }
+        Repr::I16 => {
+            for (pair, &q) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(qs) {
+                *pair = i16::from(q).to_ne_bytes();
+            }
+        }
+        Repr::Split => {
+            let eights = bytes.as_chunks_mut::<8>().0.iter_mut();
+            for (eight, four) in eights.zip(qs.as_chunks::<4>().0) {
+                for i in 0..4 {
+                    eight[i] = four[i].max(0) as u8;
+                    eight[i + 4] = four[i].min(0).unsigned_abs();
+                }
+            }
+        }
+    }
 }
 
 /// Room for quantised activations, kept between products.
 #[derive(Debug, Default)]
 pub struct ActivationScratch {
-    q8: QuantizedRows,
-    q8k: QuantizedRows,
+    forms: [Form; N_FORMS],
     /// Rounded to half precision, kept as f32.
     f16: Vec<f32>,
+}
+
+const N_FORMS: usize = 6;
+
+/// Each quantised form's place.
+fn form_idx(kind: ActivationKind) -> Option<usize> {
+    let of = |repr| match repr {
+        Repr::I8 => 0,
+        Repr::I16 => 1,
+        Repr::Split => 2,
+    };
+    match kind {
+        ActivationKind::Q8(repr) => Some(of(repr)),
+        ActivationKind::Q8K(repr) => Some(3 + of(repr)),
+        ActivationKind::F32 | ActivationKind::F16 => None,
+    }
 }
 
 /// The left-hand side of a matrix product, in the forms that its weights ask for.
@@ -83,23 +337,22 @@ impl<'a> Activations<'a> {
     ) -> Self {
         assert!(n_tokens > 0 && x.len().is_multiple_of(n_tokens));
         let n_cols = x.len() / n_tokens;
-        let mut done = Vec::new();
+        let mut has_form = [false; N_FORMS];
+        let mut has_f16 = false;
         for kind in kinds {
-            if done.contains(&kind) {
-                continue;
-            }
-            match kind {
-                ActivationKind::F32 => {}
-                ActivationKind::F16 => {
-                    scratch.f16.clear();
-                    scratch
-                        .f16
-                        .extend(x.iter().map(|&x| f16::narrow(x).widen()));
+            match form_idx(kind) {
+                Some(idx) if !has_form[idx] => {
+                    has_form[idx] = true;
+                    scratch.forms[idx].fill(kind, x, Tiles::new(kind, n_tokens, n_cols));
                 }
-                ActivationKind::Q8 => scratch.q8.fill::<QK, QK>(x, n_cols),
-                ActivationKind::Q8K => scratch.q8k.fill::<QK_K, 16>(x, n_cols),
+                None if kind == ActivationKind::F16 && !has_f16 => {
+                    has_f16 = true;
+                    let rounded = x.iter().map(|&x| f16::narrow(x).widen());
+                    scratch.f16.clear();
+                    scratch.f16.extend(rounded);
+                }
+                _ => {}
             }
-            done.push(kind);
         }
         Self {
             x,
@@ -130,43 +383,39 @@ impl<'a> Activations<'a> {
         &self.x[token * self.n_cols..][..self.n_cols]
     }
 
-    #[inline(always)]
-    pub(crate) fn q8_row(&self, token: usize) -> QuantizedRow<'_> {
-        self.scratch.q8.row::<QK, QK>(token, self.n_cols)
+    /// A quantised form's bytes, and where the tiles lie in them.
+    ///
+    /// # Panics
+    /// `kind` has no blocks, or was not asked for.
+    pub(crate) fn tiles(&self, kind: ActivationKind) -> (&[u8], Tiles) {
+        let idx = form_idx(kind).expect("a quantised kind");
+        let tiles = Tiles::new(kind, self.n_tokens, self.n_cols);
+        let bytes = self.scratch.forms[idx].bytes();
+        assert!(bytes.len() >= tiles.n_bytes(), "{kind:?} was not asked for");
+        (bytes, tiles)
     }
 
-    #[inline(always)]
-    pub(crate) fn q8k_row(&self, token: usize) -> QuantizedRow<'_> {
-        self.scratch.q8k.row::<QK_K, 16>(token, self.n_cols)
-    }
-}
-
-impl QuantizedRows {
-    fn fill<const BLOCK: usize, const SUM: usize>(&mut self, x: &[f32], n_cols: usize) {
-        assert!(n_cols.is_multiple_of(BLOCK), "{n_cols} is not whole blocks");
-        self.qs.resize(x.len(), 0);
-        self.scales.resize(x.len() / BLOCK, 0.0);
-        self.sums.resize(x.len() / SUM, 0);
-        let blocks = x.chunks_exact(BLOCK).zip(self.qs.chunks_exact_mut(BLOCK));
-        for ((x, qs), scale) in blocks.zip(&mut self.scales) {
-            *scale = quantize(x, qs);
-        }
-        for (sum, qs) in self.sums.iter_mut().zip(self.qs.chunks_exact(SUM)) {
-            *sum = qs.iter().map(|&q| i32::from(q)).sum();
-        }
-    }
-
-    #[inline(always)]
-    fn row<const BLOCK: usize, const SUM: usize>(
-        &self,
-        token: usize,
-        n_cols: usize,
-    ) -> QuantizedRow<'_> {
-        QuantizedRow {
-            qs: &self.qs[token * n_cols..][..n_cols],
-            scales: &self.scales[token * (n_cols / BLOCK)..][..n_cols / BLOCK],
-            sums: &self.sums[token * (n_cols / SUM)..][..n_cols / SUM],
-        }
+    /// Block `block` of `token` as the scalar twins see it: integers and scale.
+    pub(crate) fn block<const N: usize>(&self, token: usize, block: usize) -> ([i8; N], f32) {
+        let kind = if N == QK {
+            ActivationKind::Q8(Repr::I8)
+        } else {
+            ActivationKind::Q8K(Repr::I8)
+        };
+        let (bytes, tiles) = self.tiles(kind);
+        let (start, n, own) = tiles.locate(token, block);
+        let bytes = &bytes[start..];
+        let scale_at = if N == QK {
+            Q8Block::scale(Repr::I8, n, own)
+        } else {
+            Q8KBlock::scale(Repr::I8, n, own)
+        };
+        let (scale, _) = bytes[scale_at..].as_chunks::<4>();
+        let qs = &bytes[own * N..];
+        (
+            std::array::from_fn(|i| qs[i] as i8),
+            f32::from_ne_bytes(scale[0]),
+        )
     }
 }
 
@@ -221,26 +470,5 @@ mod tests {
     fn nan_and_infinity_reach_the_scale() {
         assert!(quantized(&[1.0, f32::NAN, 2.0]).0.is_nan());
         assert!(quantized(&[f32::INFINITY, 1.0]).0.is_infinite());
-    }
-
-    #[test]
-    fn sums_belong_to_their_integers() {
-        let x: Vec<f32> = (0..512).map(|i| (i as f32 * 0.7).sin()).collect();
-        let mut scratch = ActivationScratch::default();
-        let kinds = [ActivationKind::Q8, ActivationKind::Q8K, ActivationKind::Q8];
-        let activations = Activations::new(&x, 2, kinds.into_iter(), &mut scratch);
-        assert_eq!((activations.n_tokens(), activations.n_cols()), (2, 256));
-        let (q8, q8k) = (activations.q8_row(1), activations.q8k_row(1));
-        for (row, len) in [(q8, 32), (q8k, 16)] {
-            assert_eq!(row.sums.len(), 256 / len);
-            for (sum, qs) in row.sums.iter().zip(row.qs.chunks(len)) {
-                assert_eq!(*sum, qs.iter().map(|&q| i32::from(q)).sum::<i32>());
-            }
-        }
-        for (i, &x) in x[256..].iter().enumerate() {
-            let value = q8.scales[i / 32] * f32::from(q8.qs[i]);
-            // Half a step, and 127 steps of a scale with 11 bits.
-            assert!((value - x).abs() <= q8.scales[i / 32] * 0.57);
-        }
     }
 }

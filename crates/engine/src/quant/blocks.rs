@@ -8,7 +8,6 @@
 
 use half::{bf16, f16};
 
-use super::activations::ActivationKind;
 use crate::gguf::GgmlType;
 use crate::math::Float;
 
@@ -27,8 +26,6 @@ pub unsafe trait Block: Copy + Send + Sync + 'static {
     const QUANT: GgmlType;
     /// How many elements a block stands for.
     const LEN: usize;
-    /// What a row of such blocks is multiplied with.
-    const ACTIVATION: ActivationKind;
 
     /// The block's values.
     ///
@@ -37,13 +34,30 @@ pub unsafe trait Block: Copy + Send + Sync + 'static {
     fn dequantize(&self, out: &mut [f32]);
 }
 
+/// The bytes of a block, as in the file.
+#[inline(always)]
+pub(crate) fn bytes_of<B: Block>(block: &B) -> &[u8] {
+    // SAFETY: blocks have no padding, so all of their bytes are set.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(block).cast(), size_of::<B>()) }
+}
+
+/// The block that bytes of a file stand for.
+///
+/// # Panics
+/// There are fewer or more.
+#[inline(always)]
+pub(crate) fn block_from<B: Block>(bytes: &[u8]) -> B {
+    assert_eq!(bytes.len(), size_of::<B>());
+    // SAFETY: so many bytes, whatever they are, are a block.
+    unsafe { bytes.as_ptr().cast::<B>().read_unaligned() }
+}
+
 macro_rules! number_block {
-    ($($number:ty => $quant:ident, $activation:ident;)+) => {$(
+    ($($number:ty => $quant:ident;)+) => {$(
         // SAFETY: a plain number has no padding and no invalid bit patterns.
         unsafe impl Block for $number {
             const QUANT: GgmlType = GgmlType::$quant;
             const LEN: usize = 1;
-            const ACTIVATION: ActivationKind = ActivationKind::$activation;
 
             fn dequantize(&self, out: &mut [f32]) {
                 out[0] = self.widen();
@@ -53,9 +67,9 @@ macro_rules! number_block {
 }
 
 number_block! {
-    f32 => F32, F32;
-    f16 => F16, F16;
-    bf16 => BF16, F32;
+    f32 => F32;
+    f16 => F16;
+    bf16 => BF16;
 }
 
 /// A block of 32 values `d · (q − OFFSET) + m`.
@@ -86,8 +100,8 @@ pub(crate) trait SuperBlock: Block {
     fn dmin(&self) -> f32;
     /// The scale of every 16 elements.
     fn scales(&self) -> [i16; QK_K / 16];
-    /// The minimum of every 32 elements.
-    fn mins(&self) -> [i32; QK_K / 32];
+    /// The minimum of every 16 elements.
+    fn mins(&self) -> [i32; QK_K / 16];
     /// The integers of the `group`th 32 elements before the offset, each in 0..=127.
     fn ints(&self, group: usize) -> [i8; 32];
 }
@@ -106,9 +120,10 @@ fn dequantize_super<B: SuperBlock>(block: &B, out: &mut [f32]) {
     let (d, dmin) = (block.d(), block.dmin());
     let (scales, mins) = (block.scales(), block.mins());
     for (group, out) in out.chunks_exact_mut(32).enumerate() {
-        let min = dmin * mins[group] as f32;
         for (i, (out, q)) in out.iter_mut().zip(block.ints(group)).enumerate() {
-            let scale = d * f32::from(scales[group * 2 + i / 16]);
+            let sixteen = group * 2 + i / 16;
+            let scale = d * f32::from(scales[sixteen]);
+            let min = dmin * mins[sixteen] as f32;
             let value = scale * (i32::from(q) - B::OFFSET) as f32;
             *out = if B::HAS_MIN { value - min } else { value };
         }
@@ -116,14 +131,13 @@ fn dequantize_super<B: SuperBlock>(block: &B, out: &mut [f32]) {
 }
 
 macro_rules! quantized_block {
-    ($block:ident, $quant:ident, $len:expr, $bytes:literal, $activation:ident, $dequantize:ident) => {
+    ($block:ident, $quant:ident, $len:expr, $bytes:literal, $dequantize:ident) => {
         const _: () = assert!(size_of::<$block>() == $bytes);
         // SAFETY: `repr(C)`; the size shows that there is no padding, and every
         // field is made of numbers.
         unsafe impl Block for $block {
             const QUANT: GgmlType = GgmlType::$quant;
             const LEN: usize = $len;
-            const ACTIVATION: ActivationKind = ActivationKind::$activation;
 
             fn dequantize(&self, out: &mut [f32]) {
                 $dequantize(self, out);
@@ -190,6 +204,34 @@ pub struct BlockQ8_0 {
     pub qs: [i8; QK],
 }
 
+/// 256 integers of 2 bits; scale and minimum of 4 bits for every 16.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(C)]
+pub struct BlockQ2_K {
+    /// For every 16 elements the scale in the low half of a byte, the minimum in the high half.
+    pub scales: [u8; QK_K / 16],
+    /// Of every 128 elements, bits `2g..2g + 2` of byte `i` belong to element `32g + i`.
+    pub qs: [u8; QK_K / 4],
+    /// The scale of the scales.
+    pub d: f16,
+    /// The scale of the minima.
+    pub dmin: f16,
+}
+
+/// 256 integers of 3 bits, offset 4; a scale of 6 bits, offset 32, for every 16.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(C)]
+pub struct BlockQ3_K {
+    /// The third bit of element `i` is bit `i / 32` of byte `i % 32`.
+    pub hmask: [u8; QK_K / 8],
+    /// The low two bits, as in [`BlockQ2_K`].
+    pub qs: [u8; QK_K / 4],
+    /// Scales; see [`scales_of_q3`].
+    pub scales: [u8; 12],
+    /// The scale of the scales.
+    pub d: f16,
+}
+
 /// 256 integers of 4 bits; scale and minimum of 6 bits for every 32.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(C)]
@@ -234,14 +276,16 @@ pub struct BlockQ6_K {
     pub d: f16,
 }
 
-quantized_block!(BlockQ4_0, Q4_0, QK, 18, Q8, dequantize_simple);
-quantized_block!(BlockQ4_1, Q4_1, QK, 20, Q8, dequantize_simple);
-quantized_block!(BlockQ5_0, Q5_0, QK, 22, Q8, dequantize_simple);
-quantized_block!(BlockQ5_1, Q5_1, QK, 24, Q8, dequantize_simple);
-quantized_block!(BlockQ8_0, Q8_0, QK, 34, Q8, dequantize_simple);
-quantized_block!(BlockQ4_K, Q4_K, QK_K, 144, Q8K, dequantize_super);
-quantized_block!(BlockQ5_K, Q5_K, QK_K, 176, Q8K, dequantize_super);
-quantized_block!(BlockQ6_K, Q6_K, QK_K, 210, Q8K, dequantize_super);
+quantized_block!(BlockQ4_0, Q4_0, QK, 18, dequantize_simple);
+quantized_block!(BlockQ4_1, Q4_1, QK, 20, dequantize_simple);
+quantized_block!(BlockQ5_0, Q5_0, QK, 22, dequantize_simple);
+quantized_block!(BlockQ5_1, Q5_1, QK, 24, dequantize_simple);
+quantized_block!(BlockQ8_0, Q8_0, QK, 34, dequantize_simple);
+quantized_block!(BlockQ2_K, Q2_K, QK_K, 84, dequantize_super);
+quantized_block!(BlockQ3_K, Q3_K, QK_K, 110, dequantize_super);
+quantized_block!(BlockQ4_K, Q4_K, QK_K, 144, dequantize_super);
+quantized_block!(BlockQ5_K, Q5_K, QK_K, 176, dequantize_super);
+quantized_block!(BlockQ6_K, Q6_K, QK_K, 210, dequantize_super);
 
 #[inline(always)]
 fn nibbles(qs: &[u8; QK / 2]) -> [i8; QK] {
@@ -321,8 +365,9 @@ fn scales_of_16(packed: &[u8; 12]) -> [i16; QK_K / 16] {
 }
 
 #[inline(always)]
-fn mins_of_32(packed: &[u8; 12]) -> [i32; QK_K / 32] {
-    scales_and_mins(packed).1.map(i32::from)
+fn mins_of_16(packed: &[u8; 12]) -> [i32; QK_K / 16] {
+    let (_, mins) = scales_and_mins(packed);
+    std::array::from_fn(|i| i32::from(mins[i / 2]))
 }
 
 /// The 32 bytes and the shift under which the nibbles of a group of 32 lie.
@@ -330,6 +375,88 @@ fn mins_of_32(packed: &[u8; 12]) -> [i32; QK_K / 32] {
 fn nibble_group(qs: &[u8; QK_K / 2], group: usize) -> [i8; 32] {
     let (bytes, shift) = (&qs[group / 2 * 32..][..32], group % 2 * 4);
     std::array::from_fn(|i| (bytes[i] >> shift & 15) as i8)
+}
+
+/// The integers of two bits of a group of 32.
+#[inline(always)]
+fn two_bit_group(qs: &[u8; QK_K / 4], group: usize) -> [i8; 32] {
+    let (bytes, shift) = (&qs[group / 4 * 32..][..32], group % 4 * 2);
+    std::array::from_fn(|i| (bytes[i] >> shift & 3) as i8)
+}
+
+/// Unpacks the sixteen 6-bit scales of `Q3_K`, without their offset.
+///
+/// The low four bits of scale `i` lie in byte `i % 8`, its lower half for the first
+/// eight; the high two in byte `8 + i % 4` at bit `i / 4 · 2`.
+#[inline(always)]
+pub(crate) fn scales_of_q3(packed: &[u8; 12]) -> [u8; 16] {
+    std::array::from_fn(|i| {
+        (packed[i % 8] >> (i / 8 * 4) & 15) | (packed[8 + i % 4] >> (i / 4 * 2) & 3) << 4
+    })
+}
+
+impl SuperBlock for BlockQ2_K {
+    const OFFSET: i32 = 0;
+    const HAS_MIN: bool = true;
+
+    #[inline(always)]
+    fn d(&self) -> f32 {
+        self.d.widen()
+    }
+
+    #[inline(always)]
+    fn dmin(&self) -> f32 {
+        self.dmin.widen()
+    }
+
+    #[inline(always)]
+    fn scales(&self) -> [i16; QK_K / 16] {
+        self.scales.map(|byte| i16::from(byte & 15))
+    }
+
+    #[inline(always)]
+    fn mins(&self) -> [i32; QK_K / 16] {
+        self.scales.map(|byte| i32::from(byte >> 4))
+    }
+
+    #[inline(always)]
+    fn ints(&self, group: usize) -> [i8; 32] {
+        two_bit_group(&self.qs, group)
+    }
+}
+
+impl SuperBlock for BlockQ3_K {
+    const OFFSET: i32 = 4;
+    const HAS_MIN: bool = false;
+
+    #[inline(always)]
+    fn d(&self) -> f32 {
+        self.d.widen()
+    }
+
+    #[inline(always)]
+    fn dmin(&self) -> f32 {
+        0.0
+    }
+
+    #[inline(always)]
+    fn scales(&self) -> [i16; QK_K / 16] {
+        scales_of_q3(&self.scales).map(|scale| i16::from(scale) - 32)
+    }
+
+    #[inline(always)]
+    fn mins(&self) -> [i32; QK_K / 16] {
+        [0; QK_K / 16]
+    }
+
+    #[inline(always)]
+    fn ints(&self, group: usize) -> [i8; 32] {
+        let mut ints = two_bit_group(&self.qs, group);
+        for (q, high) in ints.iter_mut().zip(&self.hmask) {
+            *q |= ((high >> group & 1) << 2) as i8;
+        }
+        ints
+    }
 }
 
 impl SuperBlock for BlockQ4_K {
@@ -352,8 +479,8 @@ impl SuperBlock for BlockQ4_K {
     }
 
     #[inline(always)]
-    fn mins(&self) -> [i32; QK_K / 32] {
-        mins_of_32(&self.scales)
+    fn mins(&self) -> [i32; QK_K / 16] {
+        mins_of_16(&self.scales)
     }
 
     #[inline(always)]
@@ -382,8 +509,8 @@ impl SuperBlock for BlockQ5_K {
     }
 
     #[inline(always)]
-    fn mins(&self) -> [i32; QK_K / 32] {
-        mins_of_32(&self.scales)
+    fn mins(&self) -> [i32; QK_K / 16] {
+        mins_of_16(&self.scales)
     }
 
     #[inline(always)]
@@ -416,8 +543,8 @@ impl SuperBlock for BlockQ6_K {
     }
 
     #[inline(always)]
-    fn mins(&self) -> [i32; QK_K / 32] {
-        [0; QK_K / 32]
+    fn mins(&self) -> [i32; QK_K / 16] {
+        [0; QK_K / 16]
     }
 
     #[inline(always)]

@@ -4,10 +4,11 @@
 //! WebAssembly build, a user's report from a device that nobody has at hand, and
 //! the start of a worker, which does not trust a device that it has never seen.
 
-use super::activations::{ActivationKind, ActivationScratch, Activations};
+use super::activations::{ActivationKind, ActivationScratch, Activations, Repr};
 use super::blocks::*;
-use super::kernels::Kernel;
-use super::weight::{Weight, read_weight};
+use super::isa::InstructionSet;
+use super::twin::Twin;
+use super::weight::{PendingWeight, Weight, WeightError};
 use crate::gguf::{GgmlType, TensorInfo};
 use crate::lane::{CpuLane, Lane, MIN_SHARED_WORK, Product};
 use crate::math;
@@ -15,7 +16,7 @@ use crate::sampler::Pcg32;
 
 /// The digest of every result of [`kernel_check`], on every machine. If it has to
 /// change, so does the text that models write.
-pub const KERNEL_DIGEST: u64 = 0x0d40_4b57_26b6_adb0;
+pub const KERNEL_DIGEST: u64 = 0xd7dc_0bb6_1f81_c7e4;
 
 /// What [`kernel_check`] compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +33,13 @@ pub struct KernelCheck {
 pub enum KernelMismatch {
     /// A vector kernel differs from its scalar twin.
     #[error(
-        "the {quant} kernel gives {found:e} for row {row}, token {token} of a product of {n_tokens} tokens \
-         with {n_cols} columns; the scalar twin gives {expected:e}"
+        "the {quant} kernel for {} gives {found:e} for row {row}, token {token} of a product of \
+         {n_tokens} tokens with {n_cols} columns; the scalar twin gives {expected:e}",
+        set.name()
     )]
     Twin {
         quant: GgmlType,
+        set: InstructionSet,
         n_cols: usize,
         n_tokens: usize,
         row: usize,
@@ -58,11 +61,11 @@ struct Shapes {
     min_work: usize,
 }
 
-/// Odd numbers of blocks exercise the kernels' tails, as 1 to 9 tokens do their tiles.
+/// Whole groups of rows and one that is not full, tokens in tiles and alone.
 const ALL_SHAPES: Shapes = Shapes {
-    block_counts: &[1, 2, 3, 4, 7, 18],
-    token_counts: &[1, 3, 4, 9],
-    n_rows: 3,
+    block_counts: &[1, 2, 3, 7],
+    token_counts: &[1, 2, 4, 9, 33],
+    n_rows: 37,
     min_work: 0,
 };
 
@@ -73,7 +76,8 @@ const ALL_SHAPES: Shapes = Shapes {
 /// from those of other builds.
 pub fn kernel_check() -> Result<KernelCheck, KernelMismatch> {
     let lane = CpuLane::single_threaded();
-    let mut check = Check::new(&lane, ALL_SHAPES);
+    let sets = InstructionSet::available().collect();
+    let mut check = Check::new(&lane, sets, ALL_SHAPES);
     check.every_kernel()?;
     check.float_functions();
     if check.digest != KERNEL_DIGEST {
@@ -101,7 +105,7 @@ pub fn lane_check(lane: &dyn Lane) -> Result<(), KernelMismatch> {
         n_rows: lane.n_threads(),
         min_work: MIN_SHARED_WORK,
     };
-    Check::new(lane, shapes).every_kernel()
+    Check::new(lane, vec![InstructionSet::chosen()], shapes).every_kernel()
 }
 
 fn bytes<const N: usize>(rng: &mut Pcg32) -> [u8; N] {
@@ -114,11 +118,19 @@ fn scale(rng: &mut Pcg32) -> half::f16 {
     half::f16::from_f32((rng.next_f32() - 0.5) * power_of_two)
 }
 
-/// The blocks as a weight read from a file.
-fn weight<B: Kernel>(blocks: &[B], n_cols: usize) -> Weight {
-    // SAFETY: blocks have no padding (`Block`'s contract), so all of their bytes are set.
-    let bytes =
-        unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast::<u8>(), size_of_val(blocks)) };
+/// What the twin of a type works with.
+fn twin_activation<B: Block>() -> ActivationKind {
+    match B::QUANT {
+        GgmlType::F16 => ActivationKind::F16,
+        GgmlType::F32 | GgmlType::BF16 => ActivationKind::F32,
+        _ if B::LEN == QK => ActivationKind::Q8(Repr::I8),
+        _ => ActivationKind::Q8K(Repr::I8),
+    }
+}
+
+/// The blocks as a weight read from a file, laid out for `set`.
+fn weight<B: Block>(set: InstructionSet, blocks: &[B], n_cols: usize) -> Weight {
+    let bytes: Vec<u8> = blocks.iter().flat_map(bytes_of).copied().collect();
     let n_rows = blocks.len() * B::LEN / n_cols;
     let info = TensorInfo {
         name: "check".to_owned(),
@@ -127,11 +139,24 @@ fn weight<B: Kernel>(blocks: &[B], n_cols: usize) -> Weight {
         offset: 0,
         size_bytes: bytes.len() as u64,
     };
-    read_weight(&bytes, &info, n_rows, n_cols).expect("the bytes are whole rows in memory")
+    let read = || {
+        let mut pending = PendingWeight::for_set(set, &info, n_rows, n_cols)?;
+        while pending.missing_bytes() > 0 {
+            pending.read_more(&bytes, usize::MAX)?;
+        }
+        Ok::<_, WeightError>(pending.finish())
+    };
+    read().expect("the bytes are whole rows in memory")
+}
+
+/// Whether two results are the same number: the same bits, or no number both.
+fn is_same(a: f32, b: f32) -> bool {
+    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
 }
 
 struct Check<'a> {
     lane: &'a dyn Lane,
+    sets: Vec<InstructionSet>,
     shapes: Shapes,
     rng: Pcg32,
     n_products: usize,
@@ -139,9 +164,10 @@ struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    fn new(lane: &'a dyn Lane, shapes: Shapes) -> Self {
+    fn new(lane: &'a dyn Lane, sets: Vec<InstructionSet>, shapes: Shapes) -> Self {
         Self {
             lane,
+            sets,
             shapes,
             rng: Pcg32::new(0x6e6f_7869_6373),
             n_products: 0,
@@ -177,6 +203,18 @@ impl<'a> Check<'a> {
             d: scale(rng),
             qs: bytes(rng).map(|byte| byte as i8),
         })?;
+        self.run(1, |rng| BlockQ2_K {
+            scales: bytes(rng),
+            qs: bytes(rng),
+            d: scale(rng),
+            dmin: scale(rng),
+        })?;
+        self.run(1, |rng| BlockQ3_K {
+            hmask: bytes(rng),
+            qs: bytes(rng),
+            scales: bytes(rng),
+            d: scale(rng),
+        })?;
         self.run(1, |rng| BlockQ4_K {
             d: scale(rng),
             dmin: scale(rng),
@@ -203,7 +241,7 @@ impl<'a> Check<'a> {
     }
 
     /// `unit` blocks of a row at a time, so that plain numbers come in useful lengths.
-    fn run<B: Kernel>(
+    fn run<B: Twin>(
         &mut self,
         unit: usize,
         block: impl Fn(&mut Pcg32) -> B,
@@ -227,43 +265,49 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    fn compare<B: Kernel>(
+    fn compare<B: Twin>(
         &mut self,
         blocks: &[B],
         n_cols: usize,
         x: &[f32],
         n_tokens: usize,
     ) -> Result<(), KernelMismatch> {
-        let weight = weight(blocks, n_cols);
-        let n_rows = weight.n_rows();
-        let mut results = vec![f32::NAN; n_tokens * n_rows];
-        let product = Product {
-            weight: &weight,
-            bias: None,
-            out: &mut results,
-        };
-        self.lane.matmul(x, n_tokens, &mut [product]);
-        let kind: ActivationKind = B::ACTIVATION;
+        let rows = blocks.chunks_exact(n_cols / B::LEN);
+        let n_rows = rows.len();
         let mut scratch = ActivationScratch::default();
-        let x = Activations::new(x, n_tokens, std::iter::once(kind), &mut scratch);
-        for token in 0..n_tokens {
-            for (row, blocks) in blocks.chunks_exact(n_cols / B::LEN).enumerate() {
-                let expected = B::dot_scalar(blocks, B::activations(&x, token));
-                let found = results[token * n_rows + row];
-                if found.to_bits() != expected.to_bits() {
+        let kind = twin_activation::<B>();
+        let of_twin = Activations::new(x, n_tokens, std::iter::once(kind), &mut scratch);
+        let expected: Vec<f32> = (0..n_tokens)
+            .flat_map(|token| rows.clone().map(move |row| (token, row)))
+            .map(|(token, row)| B::dot(row, &of_twin, token))
+            .collect();
+        for set in self.sets.clone() {
+            let weight = weight(set, blocks, n_cols);
+            let mut found = vec![f32::NAN; n_tokens * n_rows];
+            let product = Product {
+                weight: &weight,
+                bias: None,
+                out: &mut found,
+            };
+            self.lane.matmul(x, n_tokens, &mut [product]);
+            for (i, (&found, &expected)) in found.iter().zip(&expected).enumerate() {
+                if !is_same(found, expected) {
                     return Err(KernelMismatch::Twin {
                         quant: B::QUANT,
+                        set,
                         n_cols,
                         n_tokens,
-                        row,
-                        token,
+                        row: i % n_rows,
+                        token: i / n_rows,
                         found,
                         expected,
                     });
                 }
-                self.n_products += 1;
-                self.add(found);
             }
+        }
+        self.n_products += expected.len();
+        for expected in expected {
+            self.add(expected);
         }
         Ok(())
     }
@@ -358,7 +402,7 @@ mod tests {
             let mismatch = lane_check(&Broken { lane, quant }).unwrap_err();
             let text = mismatch.to_string();
             assert!(
-                text.starts_with(&format!("the {quant} kernel gives")),
+                text.starts_with(&format!("the {quant} kernel for ")),
                 "{text}"
             );
         }

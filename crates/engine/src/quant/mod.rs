@@ -16,20 +16,25 @@
 
 mod activations;
 mod blocks;
+mod candle;
 mod check;
+mod floats;
+mod isa;
 mod kernels;
+mod output;
+mod packed;
 mod rows;
-mod simd;
+mod twin;
 mod weight;
 
-pub use activations::{ActivationKind, ActivationScratch, Activations};
+pub use activations::{ActivationKind, ActivationScratch, Activations, Repr};
 pub use blocks::{
-    Block, BlockQ4_0, BlockQ4_1, BlockQ4_K, BlockQ5_0, BlockQ5_1, BlockQ5_K, BlockQ6_K, BlockQ8_0,
-    QK, QK_K,
+    Block, BlockQ2_K, BlockQ3_K, BlockQ4_0, BlockQ4_1, BlockQ4_K, BlockQ5_0, BlockQ5_1, BlockQ5_K,
+    BlockQ6_K, BlockQ8_0, QK, QK_K,
 };
 pub use check::{KERNEL_DIGEST, KernelCheck, KernelMismatch, kernel_check, lane_check};
-pub(crate) use kernels::Output;
-pub use rows::RowBlocks;
+pub use isa::InstructionSet;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use simd::has_avx2;
+pub(crate) use isa::has_avx2;
+pub(crate) use output::Output;
 pub use weight::{PendingWeight, SUPPORTED_QUANTS, Weight, WeightError, check_tensor, read_weight};

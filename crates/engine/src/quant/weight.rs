@@ -7,9 +7,10 @@ use std::ops::Range;
 use candle_core::quantized::{QStorage, QTensor};
 
 use super::activations::{ActivationKind, Activations};
-use super::blocks::*;
-use super::kernels::Output;
-use super::rows::{RowBlocks, Rows};
+use super::candle::CandleRows;
+use super::isa::InstructionSet;
+use super::output::Output;
+use super::rows::{Rows, zeroed_rows};
 use crate::gguf::{GgmlType, TensorInfo};
 use crate::source::ModelSource;
 
@@ -23,6 +24,8 @@ pub const SUPPORTED_QUANTS: &[GgmlType] = &[
     GgmlType::Q5_0,
     GgmlType::Q5_1,
     GgmlType::Q8_0,
+    GgmlType::Q2_K,
+    GgmlType::Q3_K,
     GgmlType::Q4_K,
     GgmlType::Q5_K,
     GgmlType::Q6_K,
@@ -84,9 +87,14 @@ impl Weight {
         self.rows.n_cols()
     }
 
-    /// The bytes that the matrix takes in memory, the same as in the file.
+    /// The bytes that the matrix takes in memory: as many as in the file, but for the
+    /// rows that fill up the last group.
     pub fn size_bytes(&self) -> usize {
-        self.rows.storage_size_in_bytes()
+        self.rows.memory_bytes()
+    }
+
+    fn file_bytes(&self) -> usize {
+        self.n_rows() * self.rows.row_bytes()
     }
 
     /// What this weight is multiplied with.
@@ -106,13 +114,28 @@ impl Weight {
         self.rows.dequantize_row(row, out);
     }
 
-    /// Rows `range` times every token.
+    /// How many rows are multiplied together.
+    pub(crate) fn group_len(&self) -> usize {
+        self.rows.group_len()
+    }
+
+    /// The groups of rows, the last of which may not be full.
+    pub(crate) fn n_groups(&self) -> usize {
+        self.n_rows().div_ceil(self.group_len())
+    }
+
+    /// The groups `range` times every token.
     ///
     /// # Safety
-    /// As for [`Output::set`], for the rows in `range`.
-    pub(crate) unsafe fn matmul_rows(&self, x: &Activations<'_>, range: Range<usize>, out: Output) {
+    /// As for [`Output::set`], for the rows of the groups.
+    pub(crate) unsafe fn matmul_groups(
+        &self,
+        x: &Activations<'_>,
+        range: Range<usize>,
+        out: Output,
+    ) {
         // SAFETY: the caller's promise.
-        unsafe { self.rows.matmul_rows(x, range, out) };
+        unsafe { self.rows.matmul_groups(x, range, out) };
     }
 
     /// Hands the matrix to candle without copying it.
@@ -121,7 +144,7 @@ impl Weight {
     /// Candle refuses the shape.
     pub fn into_qtensor(self) -> candle_core::Result<QTensor> {
         let shape = (self.n_rows(), self.n_cols());
-        QTensor::new(QStorage::Cpu(self.rows.into_quantized_type()), shape)
+        QTensor::new(QStorage::Cpu(Box::new(CandleRows::new(self.rows)?)), shape)
     }
 }
 
@@ -132,14 +155,18 @@ impl fmt::Debug for Weight {
     }
 }
 
+/// How many bytes of the file are held on their way to their place.
+const STAGING_BYTES: usize = 64 << 10;
+
 /// A weight on its way into memory: its place is there, its bytes are not yet all.
 ///
-/// The bytes go from the source straight to where they stay, in pieces of the
-/// caller's choice, so that loading neither holds anything twice nor blocks for long.
+/// The bytes come in pieces of the caller's choice and go to where they stay, so that
+/// loading neither holds anything twice nor blocks for long.
 pub struct PendingWeight {
     weight: Weight,
     offset: u64,
     filled_bytes: usize,
+    staging: Vec<u8>,
 }
 
 impl PendingWeight {
@@ -148,8 +175,26 @@ impl PendingWeight {
     /// # Errors
     /// [`WeightError`], all but `Io`.
     pub fn new(tensor: &TensorInfo, n_rows: usize, n_cols: usize) -> Result<Self, WeightError> {
+        Self::for_set(InstructionSet::chosen(), tensor, n_rows, n_cols)
+    }
+
+    /// As [`Self::new`], for kernels other than the chosen ones.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn for_set(
+        set: InstructionSet,
+        tensor: &TensorInfo,
+        n_rows: usize,
+        n_cols: usize,
+    ) -> Result<Self, WeightError> {
         check_tensor(tensor, n_rows, n_cols)?;
-        let rows = zeroed_rows(tensor, n_rows, n_cols)?;
+        let rows = zeroed_rows(tensor.quant, set, n_rows, n_cols).ok_or_else(|| {
+            WeightError::OutOfMemory {
+                tensor: tensor.name.clone(),
+                size_bytes: tensor.size_bytes,
+            }
+        })?;
         Ok(Self {
             weight: Weight {
                 name: tensor.name.clone(),
@@ -157,15 +202,17 @@ impl PendingWeight {
             },
             offset: tensor.offset,
             filled_bytes: 0,
+            staging: Vec::new(),
         })
     }
 
-    /// The bytes that are still to be read.
+    /// The bytes of the file that are still to be read.
     pub fn missing_bytes(&self) -> usize {
-        self.weight.size_bytes() - self.filled_bytes
+        self.weight.file_bytes() - self.filled_bytes
     }
 
-    /// Reads at most `max_bytes` more and says how many that were.
+    /// Reads about `max_bytes` more, whole blocks and at least one, and says how many
+    /// bytes that were.
     ///
     /// # Errors
     /// The source failed; the read may be tried again.
@@ -174,17 +221,23 @@ impl PendingWeight {
         source: &dyn ModelSource,
         max_bytes: usize,
     ) -> Result<usize, WeightError> {
-        let n_bytes = self.missing_bytes().min(max_bytes);
+        let block_bytes = self.weight.rows.block_bytes();
+        let end = self.filled_bytes + self.missing_bytes().min(max_bytes);
         let start = self.filled_bytes;
-        let target = &mut self.weight.rows.bytes_mut()[start..start + n_bytes];
-        source
-            .read_at(self.offset + start as u64, target)
-            .map_err(|source| WeightError::Io {
-                tensor: self.weight.name.clone(),
-                source,
-            })?;
-        self.filled_bytes += n_bytes;
-        Ok(n_bytes)
+        while self.missing_bytes() > 0 && (self.filled_bytes < end || start == self.filled_bytes) {
+            let wanted = (end - self.filled_bytes).min(STAGING_BYTES);
+            let n_bytes = (wanted / block_bytes).max(1) * block_bytes;
+            self.staging.resize(n_bytes, 0);
+            source
+                .read_at(self.offset + self.filled_bytes as u64, &mut self.staging)
+                .map_err(|source| WeightError::Io {
+                    tensor: self.weight.name.clone(),
+                    source,
+                })?;
+            self.weight.rows.put(self.filled_bytes, &self.staging);
+            self.filled_bytes += n_bytes;
+        }
+        Ok(self.filled_bytes - start)
     }
 
     /// The weight.
@@ -240,42 +293,4 @@ pub fn read_weight(
     let mut pending = PendingWeight::new(tensor, n_rows, n_cols)?;
     pending.read_more(source, usize::MAX)?;
     Ok(pending.finish())
-}
-
-fn zeroed_rows(
-    tensor: &TensorInfo,
-    n_rows: usize,
-    n_cols: usize,
-) -> Result<Box<dyn Rows>, WeightError> {
-    macro_rules! rows_of {
-        ($($quant:ident => $block:ty),+ $(,)?) => {
-            match tensor.quant {
-                $(GgmlType::$quant => RowBlocks::<$block>::zeroed(n_rows, n_cols)
-                    .map(|rows| Box::new(rows) as Box<dyn Rows>),)+
-                found => {
-                    return Err(WeightError::UnsupportedQuantization {
-                        tensor: tensor.name.clone(),
-                        found,
-                    });
-                }
-            }
-        };
-    }
-    let rows = rows_of! {
-        F32 => f32,
-        F16 => half::f16,
-        BF16 => half::bf16,
-        Q4_0 => BlockQ4_0,
-        Q4_1 => BlockQ4_1,
-        Q5_0 => BlockQ5_0,
-        Q5_1 => BlockQ5_1,
-        Q8_0 => BlockQ8_0,
-        Q4_K => BlockQ4_K,
-        Q5_K => BlockQ5_K,
-        Q6_K => BlockQ6_K,
-    };
-    rows.ok_or_else(|| WeightError::OutOfMemory {
-        tensor: tensor.name.clone(),
-        size_bytes: tensor.size_bytes,
-    })
 }
