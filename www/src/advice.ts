@@ -19,7 +19,7 @@ const TITLES: Record<Failure["during"], string> = {
 };
 
 /** What can be imported, for a person. */
-export const SUPPORTED_FILES = "GGUF files of the Llama, SmolLM, Mistral, Qwen, Gemma, Phi, LFM2 and Granite families run here.";
+export const SUPPORTED_FILES = "GGUF files of the Llama, Qwen2, Qwen3 and Gemma 3 families run here.";
 
 const ADVICE: Partial<Record<ErrorKind, string>> = {
   model_not_installed: "Choose another model, or import its file.",

@@ -167,7 +167,7 @@ fn main() {
         loops: Cell::default(),
     });
     let model = load(&options, Rc::clone(&lane) as Rc<dyn Lane>);
-    let n_vocab = model.config().n_vocab as u32;
+    let n_vocab = model.tokenizer().n_vocab() as u32;
     let mut rng = Pcg32::new(1);
     let n_tokens = options.depth + 128;
     let tokens: Vec<u32> = (0..n_tokens).map(|_| rng.next_u32() % n_vocab).collect();

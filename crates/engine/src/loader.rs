@@ -185,7 +185,7 @@ struct Header {
 
 /// What the model is, as that which will compute it wants to know.
 enum Description {
-    Own(ModelConfig),
+    Own(Box<ModelConfig>),
     Candle(Box<fallback::Plan>),
 }
 
@@ -195,7 +195,7 @@ impl Description {
     fn from_gguf(gguf: &Gguf) -> Result<(Self, Vec<PlannedTensor>), ModelError> {
         let own = ModelConfig::from_gguf(gguf)
             .and_then(|config| Ok((plan(gguf, &config)?, config)))
-            .map(|(planned, config)| (Self::Own(config), planned));
+            .map(|(planned, config)| (Self::Own(Box::new(config)), planned));
         match own {
             Err(ModelError::UnsupportedArchitecture { found, supported }) => {
                 match fallback::Plan::from_gguf(gguf)? {
@@ -436,7 +436,7 @@ impl<S: ModelSource> ModelLoader<S> {
             (Description::Candle(_), None) => unreachable!("it was read just now"),
             (Description::Own(config), _) => {
                 let weights = assemble(&config, std::mem::take(&mut self.loaded), self.n_ctx)?;
-                Compute::Own(Decoder::new(config, weights))
+                Compute::Own(Decoder::new(*config, weights))
             }
         };
         let lane = match self.options.lane.take() {

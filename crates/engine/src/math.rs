@@ -58,9 +58,6 @@ fn widen_one_by_one<F: Float>(values: &[F; N_LANES]) -> Lanes {
 /// # Safety
 /// Every method requires the processor that the implementation names.
 pub(crate) trait Halves: Copy {
-    /// Four halves from anywhere.
-    unsafe fn widen_4(bits: [u16; 4]) -> [f32; 4];
-
     /// Halves that lie together.
     unsafe fn widen_lanes(halves: &[half::f16; N_LANES]) -> Lanes;
 }
@@ -70,11 +67,6 @@ pub(crate) trait Halves: Copy {
 pub(crate) struct Portable;
 
 impl Halves for Portable {
-    #[inline(always)]
-    unsafe fn widen_4(bits: [u16; 4]) -> [f32; 4] {
-        bits.map(f16_to_f32)
-    }
-
     #[inline(always)]
     unsafe fn widen_lanes(halves: &[half::f16; N_LANES]) -> Lanes {
         widen_one_by_one(halves)

@@ -317,9 +317,9 @@ mod tests {
 
     fn in_folder(name: &str, test: impl FnOnce(&std::path::Path)) {
         let folder = std::env::temp_dir().join(format!("nox-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
         test(&folder.join("threads.json"));
-        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::remove_dir_all(&folder).expect("the folder is ours");
     }
 
     #[test]

@@ -19,7 +19,8 @@ fn host() -> Host {
     })
 }
 
-fn params(format: Value) -> Value {
+fn params(format: impl Into<Value>) -> Value {
+    let format: Value = format.into();
     json!({
         "messages": [{"role": "user", "content": "Hello, my name is Mirela. Who are you?"}],
         "format": format, "temperature": 0.7, "seed": 4, "max_tokens": 300,

@@ -667,6 +667,10 @@ unsafe fn accumulate<W: Wide, F: Stored, const T: usize>(
 /// # Safety
 /// As for [`Wide`].
 #[inline(always)]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "one index runs over several arrays, which stay in registers"
+)]
 unsafe fn accumulate_at<W: Wide, F: Stored, const FIRST: usize, const P: usize, const T: usize>(
     sums: &mut [Row<f32>; T],
     factors: [&[f32]; T],

@@ -251,9 +251,9 @@ fn put_q8k(bytes: &mut [u8], repr: Repr, n: usize, own: usize, x: &[f32; QK_K]) 
     put(bytes, Q8KBlock::scale(repr, n, own), scale.to_ne_bytes());
     let sums: [i16; QK_K / 16] =
         std::array::from_fn(|i| qs[i * 16..][..16].iter().map(|&q| i16::from(q)).sum());
-    for i in 0..QK_K / 16 {
+    for (i, sum) in sums.iter().enumerate() {
         let at = Q8KBlock::sums_of_16(repr, n, own) + 2 * i;
-        put(bytes, at, sums[i].to_ne_bytes());
+        put(bytes, at, sum.to_ne_bytes());
     }
     for i in 0..QK_K / 32 {
         let at = Q8KBlock::sums_of_32(repr, n, own) + 2 * i;

@@ -108,7 +108,7 @@ impl<F: FloatKernel> FloatRows<F> {
     #[target_feature(enable = "avx2,f16c")]
     unsafe fn matmul_avx2(&self, x: &Activations<'_>, rows: Range<usize>, out: Output) {
         // SAFETY: this function is compiled for the instructions; the caller's promise.
-        unsafe { self.matmul_with::<super::Avx2>(x, rows, out) }
+        unsafe { self.matmul_with::<super::isa::Avx2>(x, rows, out) }
     }
 }
 
@@ -176,7 +176,7 @@ impl<F: FloatKernel> Rows for FloatRows<F> {
             return unsafe { self.matmul_avx2(x, rows, out) };
         }
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        type Here = super::Simd128;
+        type Here = super::isa::Simd128;
         #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
         type Here = math::Portable;
         // SAFETY: the build has what the type asks for; the rest is the caller's promise.

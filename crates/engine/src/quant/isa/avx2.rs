@@ -217,16 +217,6 @@ impl Isa for Avx2 {
 #[allow(clippy::undocumented_unsafe_blocks)] // as above
 impl Halves for Avx2 {
     #[inline(always)]
-    unsafe fn widen_4(bits: [u16; 4]) -> [f32; 4] {
-        unsafe {
-            let packed = _mm_loadl_epi64(bits.as_ptr().cast());
-            let mut wide = [0.0; 4];
-            _mm_storeu_ps(wide.as_mut_ptr(), _mm_cvtph_ps(packed));
-            wide
-        }
-    }
-
-    #[inline(always)]
     unsafe fn widen_lanes(halves: &[f16; N_LANES]) -> Lanes {
         unsafe {
             let first: *const __m128i = halves.as_ptr().cast();

@@ -584,18 +584,6 @@ fn widen(bits: v128) -> v128 {
 
 impl Halves for Simd128 {
     #[inline(always)]
-    unsafe fn widen_4(bits: [u16; 4]) -> [f32; 4] {
-        let [a, b, c, d] = bits.map(u32::from);
-        let wide = widen(u32x4(a, b, c, d));
-        [
-            f32x4_extract_lane::<0>(wide),
-            f32x4_extract_lane::<1>(wide),
-            f32x4_extract_lane::<2>(wide),
-            f32x4_extract_lane::<3>(wide),
-        ]
-    }
-
-    #[inline(always)]
     unsafe fn widen_lanes(halves: &[f16; N_LANES]) -> Lanes {
         let source: *const v128 = halves.as_ptr().cast();
         // SAFETY: sixteen halves are two vectors.

@@ -10,6 +10,11 @@
 //! the scalar twin and every instruction set return the same bits, whatever the
 //! number of tokens multiplied together.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "one index runs over several arrays, which stay in registers"
+)]
+
 mod simple;
 mod super_block;
 

@@ -317,7 +317,7 @@ unsafe fn add_word<
         } else {
             B::SCALE_LEN / 4
         };
-        if (K + 1) % n_steps == 0 {
+        if (K + 1).is_multiple_of(n_steps) {
             for g in 0..G {
                 let scale = (first + 4 * K) / B::SCALE_LEN;
                 let scales = chunk.decoded[g].scales.as_ptr().add(scale * S::LANES);
