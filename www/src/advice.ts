@@ -19,7 +19,8 @@ const TITLES: Record<Failure["during"], string> = {
 };
 
 /** What can be imported, for a person. */
-export const SUPPORTED_FILES = "GGUF files of the Llama, Qwen2, Qwen3 and Gemma 3 families run here.";
+export const SUPPORTED_FILES =
+  "GGUF files of the Llama, Mistral, SmolLM3, Qwen, Gemma, Phi-3, LFM2 and Granite families run here, and of a few more.";
 
 const ADVICE: Partial<Record<ErrorKind, string>> = {
   model_not_installed: "Choose another model, or import its file.",
