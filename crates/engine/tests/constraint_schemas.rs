@@ -295,7 +295,7 @@ fn random_schema(rng: &mut Pcg32, depth: usize) -> Value {
         let count = json!(pick(rng, 7));
         let text = json!(TEXTS[pick(rng, TEXTS.len())]);
         let inner = |rng: &mut Pcg32| match depth {
-            0 => json!(rng.next_u32() % 2 == 0),
+            0 => json!(rng.next_u32().is_multiple_of(2)),
             _ => random_schema(rng, depth - 1),
         };
         let (keyword, value) = match pick(rng, 24) {
