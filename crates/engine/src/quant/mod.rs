@@ -1,13 +1,15 @@
 //! Quantised weights and their products with activations.
 //!
-//! Weights stay in the file's own blocks, read straight from the source into
-//! the place where the kernels use them. A product quantises its activations
-//! once to 8 bits and then works on integers; only the scales are floats.
+//! Weights go from the source into the place where the kernels use them, a bounded
+//! piece at a time: the file's bytes, laid out so that a vector's lanes are rows
+//! ([`packed`]). A product quantises its activations once to 8 bits and then works on
+//! integers; only the scales are floats. [`kernels`] are written once, over the
+//! operations of an instruction set ([`isa`]).
 //!
 //! **Every build computes the same bits.** Integer sums are exact, float sums
 //! have one fixed order ([`kernels`] and [`crate::math`] say which), and nothing
 //! is fused. Text chosen greedily is therefore the same from the scalar code, from
-//! AVX2, and from the simd128, relaxed and threaded WebAssembly builds;
+//! AVX2, AVX-512 and from the simd128, relaxed and threaded WebAssembly builds;
 //! [`kernel_check`] proves it for the build that it runs in, [`lane_check`] for a
 //! device, quickly, before a worker answers.
 //!

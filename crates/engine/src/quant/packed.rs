@@ -1,9 +1,10 @@
 //! Quantised matrices laid out for vectors: rows side by side.
 //!
-//! A group of `n_lanes` rows lies together. Within it every field of the block type
-//! has a region of its own, block after block, and in a region the rows' parts of a
-//! block stand beside each other: scales as halves, quants as words of four bytes. One
-//! vector load then gives every row's four bytes, and lanes are rows.
+//! A group of `n_lanes` rows lies together, block after block, so that a product walks
+//! through it once from end to end. In a group's block every field of the block type has
+//! a region, and in a region the rows' parts stand beside each other: scales as halves,
+//! quants as words of four bytes. One vector load then gives every row's four bytes, and
+//! lanes are rows.
 //!
 //! Nothing is added to the file's bytes but zero rows that fill up the last group.
 
@@ -43,7 +44,7 @@ pub(crate) trait Packable: Block {
     fn restore(&mut self) {}
 }
 
-/// Where region `idx` begins, in bytes for each block of each row.
+/// Where region `idx` begins in a group's block, in bytes for each row.
 pub(crate) const fn region_start(fields: &[Field], idx: usize) -> usize {
     let (mut start, mut i) = (0, 0);
     while i < idx {
@@ -351,7 +352,7 @@ impl<B: Packable> Packed<B> {
     fn units(&self, row: usize, block: usize, idx: usize) -> (usize, usize) {
         let field = B::FIELDS[idx];
         let (group, lane) = (row / self.n_lanes, row % self.n_lanes);
-        let region = self.n_blocks * region_start(B::FIELDS, idx) + block * field.n_bytes();
+        let region = block * size_of::<B>() + region_start(B::FIELDS, idx);
         let start = group * self.group_bytes() + region * self.n_lanes + lane * field.unit;
         (start, self.n_lanes * field.unit)
     }

@@ -24,7 +24,6 @@ pub(crate) fn has_avx2() -> bool {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Isa for Avx2 {
     const LANES: usize = 8;
-    const GEMV_GROUPS: usize = 2;
     const GEMM_GROUPS: usize = 2;
     // A sum takes two products a step: 8 · 2 · 15 · 127, 4 · 2 · 31 · 127 and
     // 2 · 2 · 63 · 127 stay below 2¹⁵.

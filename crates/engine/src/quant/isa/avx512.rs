@@ -21,7 +21,6 @@ pub(super) fn has_avx512() -> bool {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Isa for Avx512 {
     const LANES: usize = 16;
-    const GEMV_GROUPS: usize = 1;
     const GEMM_GROUPS: usize = 2;
     const STEPS_U5: usize = 8;
     const STEPS_U6: usize = 4;

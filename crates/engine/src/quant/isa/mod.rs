@@ -61,8 +61,8 @@ pub(crate) trait Work {
 pub(crate) trait Isa: Copy {
     /// Rows in a vector, and in a group of the packed layout.
     const LANES: usize;
-    /// Groups that share one load of the activations, for one token and for several.
-    const GEMV_GROUPS: usize;
+    /// Groups that share one load of the activations, where several tokens share the
+    /// weights.
     const GEMM_GROUPS: usize;
     /// Steps that a part may take if no integer exceeds 31; up to 15 it is always 8.
     const STEPS_U5: usize;

@@ -25,7 +25,6 @@ fn dot(sum: i32, q: [u8; 4], y: [i8; 4]) -> i32 {
 #[allow(clippy::undocumented_unsafe_blocks)] // reads and writes are the caller's promise
 impl Isa for Portable {
     const LANES: usize = LANES;
-    const GEMV_GROUPS: usize = 1;
     const GEMM_GROUPS: usize = 1;
     const STEPS_U5: usize = 8;
     const STEPS_U6: usize = 4;

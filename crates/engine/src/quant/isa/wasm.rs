@@ -364,7 +364,6 @@ impl Multiply for Relaxed32 {
 #[allow(clippy::undocumented_unsafe_blocks)] // as above
 impl<M: Multiply> Isa for Wasm<M> {
     const LANES: usize = 4;
-    const GEMV_GROUPS: usize = 4;
     const GEMM_GROUPS: usize = 2;
     const STEPS_U5: usize = M::STEPS_U5;
     const STEPS_U6: usize = M::STEPS_U6;

@@ -102,32 +102,22 @@ pub(crate) fn activation<B: Kernel>(set: InstructionSet) -> ActivationKind {
 unsafe fn walk<B: Kernel, S: Isa>(job: &Job, range: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe {
-        match (job.out.n_tokens() < TILE, S::GEMV_GROUPS, S::GEMM_GROUPS) {
-            (true, 4, _) => alone::<B, S, 4>(job, range),
-            (true, 2, _) => alone::<B, S, 2>(job, range),
-            (true, ..) => alone::<B, S, 1>(job, range),
-            (false, _, 2) => tiled::<B, S, 2>(job, range),
-            (false, ..) => tiled::<B, S, 1>(job, range),
+        match S::GEMM_GROUPS {
+            _ if job.out.n_tokens() < TILE => alone::<B, S>(job, range),
+            2 => tiled::<B, S, 2>(job, range),
+            _ => tiled::<B, S, 1>(job, range),
         }
     }
 }
 
-/// Every token alone, `G` groups at a time.
+/// Every token alone. A group at a time, though several would share the loads of the
+/// activations: walking through the weights in one line is worth more.
 ///
 /// # Safety
 /// As for [`walk`].
-unsafe fn alone<B: Kernel, S: Isa, const G: usize>(job: &Job, range: Range<usize>) {
-    let n_tokens = job.out.n_tokens();
-    let mut group = range.start;
-    while group + G <= range.end {
-        for token in 0..n_tokens {
-            // SAFETY: the caller's promise.
-            unsafe { Tile::<B, G, 1>::run::<S>(job, group, token) };
-        }
-        group += G;
-    }
-    for group in group..range.end {
-        for token in 0..n_tokens {
+unsafe fn alone<B: Kernel, S: Isa>(job: &Job, range: Range<usize>) {
+    for group in range {
+        for token in 0..job.out.n_tokens() {
             // SAFETY: the caller's promise.
             unsafe { Tile::<B, 1, 1>::run::<S>(job, group, token) };
         }

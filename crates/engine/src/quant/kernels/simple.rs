@@ -18,11 +18,7 @@ pub(super) trait Lanes: SimpleBlock + Packable {
     ///
     /// # Safety
     /// As for [`Isa`]; `group` leads to a group and `b` is one of its blocks.
-    unsafe fn unpack<S: Isa, const K: usize>(
-        group: *const u8,
-        n_blocks: usize,
-        b: usize,
-    ) -> (S::Bytes, S::Bytes);
+    unsafe fn unpack<S: Isa, const K: usize>(group: *const u8, b: usize) -> (S::Bytes, S::Bytes);
 }
 
 /// The region `idx` of block `b` in a group.
@@ -32,14 +28,12 @@ pub(super) trait Lanes: SimpleBlock + Packable {
 #[inline(always)]
 pub(super) unsafe fn region<B: Packable, S: Isa>(
     group: *const u8,
-    n_blocks: usize,
     b: usize,
     idx: usize,
 ) -> *const u8 {
     let start = region_start(B::FIELDS, idx);
-    let n_bytes = region_start(B::FIELDS, idx + 1) - start;
     // SAFETY: regions lie in their group.
-    unsafe { group.add((n_blocks * start + b * n_bytes) * S::LANES) }
+    unsafe { group.add((b * size_of::<B>() + start) * S::LANES) }
 }
 
 /// The nibbles of word `K`.
@@ -103,13 +97,12 @@ macro_rules! lanes {
             #[inline(always)]
             unsafe fn unpack<$S: Isa, const $K: usize>(
                 group: *const u8,
-                n_blocks: usize,
-                b: usize,
+                            b: usize,
             ) -> ($S::Bytes, $S::Bytes) {
                 // SAFETY: the caller's promise; the fields are those of `Packable`.
                 unsafe {
                     macro_rules! $region {
-                        ($idx:literal) => { region::<$block, $S>(group, n_blocks, b, $idx) };
+                        ($idx:literal) => { region::<$block, $S>(group, b, $idx) };
                     }
                     $unpack
                 }
@@ -139,17 +132,16 @@ lanes! {
 #[inline(always)]
 unsafe fn add_word<B: Lanes, S: Isa, const G: usize, const T: usize, const K: usize>(
     groups: &[*const u8; G],
-    n_blocks: usize,
     b: usize,
     y: *const u8,
     parts: &mut [[S::Part; T]; G],
 ) {
     // SAFETY: the caller's promise; sixteen integers are half of a token's block.
     unsafe {
-        let mut low = [B::unpack::<S, K>(groups[0], n_blocks, b).0; G];
-        let mut high = [B::unpack::<S, K>(groups[0], n_blocks, b).1; G];
+        let mut low = [B::unpack::<S, K>(groups[0], b).0; G];
+        let mut high = [B::unpack::<S, K>(groups[0], b).1; G];
         for g in 1..G {
-            (low[g], high[g]) = B::unpack::<S, K>(groups[g], n_blocks, b);
+            (low[g], high[g]) = B::unpack::<S, K>(groups[g], b);
         }
         for t in 0..T {
             let y = y.add(Q8Block::qs(S::REPR, t) + 4 * K * S::REPR.n_bytes());
@@ -190,7 +182,6 @@ unsafe fn add_parts<S: Isa, const G: usize, const T: usize>(
 #[inline(always)]
 unsafe fn unsigned_sums<B: Lanes, S: Isa, const G: usize, const T: usize>(
     groups: &[*const u8; G],
-    n_blocks: usize,
     b: usize,
     y: *const u8,
 ) -> [[S::Ints; T]; G] {
@@ -211,13 +202,13 @@ unsafe fn unsigned_sums<B: Lanes, S: Isa, const G: usize, const T: usize>(
             }
         }
         let mut parts = [[S::part(); T]; G];
-        add_word::<B, S, G, T, 0>(groups, n_blocks, b, y, &mut parts);
-        add_word::<B, S, G, T, 1>(groups, n_blocks, b, y, &mut parts);
+        add_word::<B, S, G, T, 0>(groups, b, y, &mut parts);
+        add_word::<B, S, G, T, 1>(groups, b, y, &mut parts);
         if B::N_BITS == 5 && S::STEPS_U5 == 4 {
             add_parts::<S, G, T>(&mut sums, &mut parts);
         }
-        add_word::<B, S, G, T, 2>(groups, n_blocks, b, y, &mut parts);
-        add_word::<B, S, G, T, 3>(groups, n_blocks, b, y, &mut parts);
+        add_word::<B, S, G, T, 2>(groups, b, y, &mut parts);
+        add_word::<B, S, G, T, 3>(groups, b, y, &mut parts);
         add_parts::<S, G, T>(&mut sums, &mut parts);
         sums
     }
@@ -230,7 +221,6 @@ unsafe fn unsigned_sums<B: Lanes, S: Isa, const G: usize, const T: usize>(
 #[inline(always)]
 unsafe fn add_signed_word<B: Lanes, S: Isa, const G: usize, const T: usize, const K: usize>(
     groups: &[*const u8; G],
-    n_blocks: usize,
     b: usize,
     y: *const u8,
     parts: &mut [[S::SignedPart; T]; G],
@@ -242,7 +232,7 @@ unsafe fn add_signed_word<B: Lanes, S: Isa, const G: usize, const T: usize, cons
             let y_low = S::signed_quad(y);
             let y_high = S::signed_quad(y.add(16 * S::SIGNED_REPR.n_bytes()));
             for g in 0..G {
-                let (low, high) = B::unpack::<S, K>(groups[g], n_blocks, b);
+                let (low, high) = B::unpack::<S, K>(groups[g], b);
                 parts[g][t] = S::signed_step(parts[g][t], low, y_low);
                 parts[g][t] = S::signed_step(parts[g][t], high, y_high);
             }
@@ -257,17 +247,16 @@ unsafe fn add_signed_word<B: Lanes, S: Isa, const G: usize, const T: usize, cons
 #[inline(always)]
 unsafe fn signed_sums<B: Lanes, S: Isa, const G: usize, const T: usize>(
     groups: &[*const u8; G],
-    n_blocks: usize,
     b: usize,
     y: *const u8,
 ) -> [[S::Ints; T]; G] {
     // SAFETY: the caller's promise.
     unsafe {
         let mut parts = [[S::signed_part(); T]; G];
-        add_signed_word::<B, S, G, T, 0>(groups, n_blocks, b, y, &mut parts);
-        add_signed_word::<B, S, G, T, 1>(groups, n_blocks, b, y, &mut parts);
-        add_signed_word::<B, S, G, T, 2>(groups, n_blocks, b, y, &mut parts);
-        add_signed_word::<B, S, G, T, 3>(groups, n_blocks, b, y, &mut parts);
+        add_signed_word::<B, S, G, T, 0>(groups, b, y, &mut parts);
+        add_signed_word::<B, S, G, T, 1>(groups, b, y, &mut parts);
+        add_signed_word::<B, S, G, T, 2>(groups, b, y, &mut parts);
+        add_signed_word::<B, S, G, T, 3>(groups, b, y, &mut parts);
         let mut sums = [[S::no_ints(); T]; G];
         for g in 0..G {
             for t in 0..T {
@@ -297,17 +286,17 @@ unsafe fn tile<B: Lanes, S: Isa, const G: usize, const T: usize>(
         let mut values = [[S::zero(); T]; G];
         for b in 0..n_blocks {
             let sums = if B::SIGNED {
-                signed_sums::<B, S, G, T>(&groups, n_blocks, b, y)
+                signed_sums::<B, S, G, T>(&groups, b, y)
             } else {
-                unsigned_sums::<B, S, G, T>(&groups, n_blocks, b, y)
+                unsigned_sums::<B, S, G, T>(&groups, b, y)
             };
             for g in 0..G {
-                let d = S::widen(region::<B, S>(groups[g], n_blocks, b, B::D).cast());
+                let d = S::widen(region::<B, S>(groups[g], b, B::D).cast());
                 for t in 0..T {
                     let scale = S::splat_f32(y.add(Q8Block::scale(repr, T, t)).cast());
                     let mut term = S::mul(S::mul(d, scale), S::to_floats(sums[g][t]));
                     if B::HAS_MIN {
-                        let m = S::widen(region::<B, S>(groups[g], n_blocks, b, B::M).cast());
+                        let m = S::widen(region::<B, S>(groups[g], b, B::M).cast());
                         let sum = y.add(Q8Block::scaled_sum(repr, T, t));
                         term = S::add(term, S::mul(m, S::splat_f32(sum.cast())));
                     }

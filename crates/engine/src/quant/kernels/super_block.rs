@@ -40,7 +40,7 @@ pub(super) trait Lanes: SuperBlock + Packable {
     ///
     /// # Safety
     /// As for [`Isa`]; `group` leads to a group and `b` is one of its blocks.
-    unsafe fn decode<S: Isa>(group: *const u8, n_blocks: usize, b: usize, decoded: &mut Decoded);
+    unsafe fn decode<S: Isa>(group: *const u8, b: usize, decoded: &mut Decoded);
 }
 
 /// The two bits at `2 · PASS` of each byte.
@@ -90,15 +90,13 @@ unsafe fn one_bit<S: Isa, const TO: i32>(bytes: S::Bytes, from: usize) -> S::Byt
 #[inline(always)]
 unsafe fn decode_6_bits<B: Packable, S: Isa>(
     group: *const u8,
-    n_blocks: usize,
     b: usize,
     idx: usize,
     decoded: &mut Decoded,
 ) {
     let quarter = 4 * S::LANES;
     // SAFETY: twelve bytes of every row.
-    let packed =
-        unsafe { std::slice::from_raw_parts(region::<B, S>(group, n_blocks, b, idx), 3 * quarter) };
+    let packed = unsafe { std::slice::from_raw_parts(region::<B, S>(group, b, idx), 3 * quarter) };
     let (first, rest) = packed.split_at(quarter);
     let (second, third) = rest.split_at(quarter);
     let (scales, more_scales) = decoded.scales[..2 * quarter].split_at_mut(quarter);
@@ -125,11 +123,10 @@ impl Lanes for BlockQ2_K {
     }
 
     #[inline(always)]
-    unsafe fn decode<S: Isa>(group: *const u8, n_blocks: usize, b: usize, decoded: &mut Decoded) {
+    unsafe fn decode<S: Isa>(group: *const u8, b: usize, decoded: &mut Decoded) {
         let n = QK_K / 16 * S::LANES;
         // SAFETY: sixteen bytes of every row.
-        let packed =
-            unsafe { std::slice::from_raw_parts(region::<Self, S>(group, n_blocks, b, 1), n) };
+        let packed = unsafe { std::slice::from_raw_parts(region::<Self, S>(group, b, 1), n) };
         for i in 0..n {
             decoded.scales[i] = (packed[i] & 15) as i8;
             decoded.mins[i] = (packed[i] >> 4) as i8;
@@ -155,12 +152,11 @@ impl Lanes for BlockQ3_K {
     }
 
     #[inline(always)]
-    unsafe fn decode<S: Isa>(group: *const u8, n_blocks: usize, b: usize, decoded: &mut Decoded) {
+    unsafe fn decode<S: Isa>(group: *const u8, b: usize, decoded: &mut Decoded) {
         let quarter = 4 * S::LANES;
         // SAFETY: twelve bytes of every row.
-        let packed = unsafe {
-            std::slice::from_raw_parts(region::<Self, S>(group, n_blocks, b, 2), 3 * quarter)
-        };
+        let packed =
+            unsafe { std::slice::from_raw_parts(region::<Self, S>(group, b, 2), 3 * quarter) };
         // As `scales_of_q3` does for one row.
         for fourth in 0..4 {
             let low = &packed[fourth % 2 * quarter..][..quarter];
@@ -194,9 +190,9 @@ impl Lanes for BlockQ4_K {
     }
 
     #[inline(always)]
-    unsafe fn decode<S: Isa>(group: *const u8, n_blocks: usize, b: usize, decoded: &mut Decoded) {
+    unsafe fn decode<S: Isa>(group: *const u8, b: usize, decoded: &mut Decoded) {
         // SAFETY: the caller's promise.
-        unsafe { decode_6_bits::<Self, S>(group, n_blocks, b, 1, decoded) }
+        unsafe { decode_6_bits::<Self, S>(group, b, 1, decoded) }
     }
 }
 
@@ -222,9 +218,9 @@ impl Lanes for BlockQ5_K {
     }
 
     #[inline(always)]
-    unsafe fn decode<S: Isa>(group: *const u8, n_blocks: usize, b: usize, decoded: &mut Decoded) {
+    unsafe fn decode<S: Isa>(group: *const u8, b: usize, decoded: &mut Decoded) {
         // SAFETY: the caller's promise.
-        unsafe { decode_6_bits::<Self, S>(group, n_blocks, b, 2, decoded) }
+        unsafe { decode_6_bits::<Self, S>(group, b, 2, decoded) }
     }
 }
 
@@ -256,11 +252,11 @@ impl Lanes for BlockQ6_K {
     }
 
     #[inline(always)]
-    unsafe fn decode<S: Isa>(group: *const u8, n_blocks: usize, b: usize, decoded: &mut Decoded) {
+    unsafe fn decode<S: Isa>(group: *const u8, b: usize, decoded: &mut Decoded) {
         let n = QK_K / 16 * S::LANES;
         // SAFETY: sixteen bytes of every row, and as many places.
         unsafe {
-            let packed = region::<Self, S>(group, n_blocks, b, 2);
+            let packed = region::<Self, S>(group, b, 2);
             std::ptr::copy_nonoverlapping(packed.cast(), decoded.scales.as_mut_ptr(), n);
         }
     }
@@ -408,7 +404,7 @@ unsafe fn tile<B: Lanes, S: Isa, const G: usize, const T: usize>(
         let mut values = [[S::zero(); T]; G];
         for b in 0..n_blocks {
             for g in 0..G {
-                B::decode::<S>(groups[g], n_blocks, b, &mut decoded[g]);
+                B::decode::<S>(groups[g], b, &mut decoded[g]);
             }
             let mut sums = [[S::no_ints(); T]; G];
             for first in (0..QK_K).step_by(B::N_PASSES * 32) {
@@ -416,7 +412,7 @@ unsafe fn tile<B: Lanes, S: Isa, const G: usize, const T: usize>(
                 let mut words = [[groups[0]; 2]; G];
                 for g in 0..G {
                     for r in 0..2 {
-                        let words_start = region::<B, S>(groups[g], n_blocks, b, r);
+                        let words_start = region::<B, S>(groups[g], b, r);
                         words[g][r] = words_start.add(idx * B::WORDS[r] * 4 * S::LANES);
                     }
                 }
@@ -435,7 +431,7 @@ unsafe fn tile<B: Lanes, S: Isa, const G: usize, const T: usize>(
             }
             let mins = min_sums::<B, S, G, T>(&decoded, y);
             for g in 0..G {
-                let d = S::widen(region::<B, S>(groups[g], n_blocks, b, B::D).cast());
+                let d = S::widen(region::<B, S>(groups[g], b, B::D).cast());
                 for t in 0..T {
                     let scale = S::splat_f32(y.add(Q8KBlock::scale(S::REPR, T, t)).cast());
                     let mut dot = sums[g][t];
@@ -446,7 +442,7 @@ unsafe fn tile<B: Lanes, S: Isa, const G: usize, const T: usize>(
                     }
                     let mut term = S::mul(S::mul(d, scale), S::to_floats(dot));
                     if B::HAS_MIN {
-                        let at = region::<B, S>(groups[g], n_blocks, b, B::D + 1);
+                        let at = region::<B, S>(groups[g], b, B::D + 1);
                         let dmin = S::mul(S::widen(at.cast()), scale);
                         term = S::sub(term, S::mul(dmin, S::to_floats(mins[g][t])));
                     }
