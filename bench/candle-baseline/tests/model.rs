@@ -10,7 +10,9 @@ const SMALL: Shape = Shape {
     n_vocab: 2_000,
     n_embd: 64,
     n_layer: 2,
-    n_ff: 96,
+    // Candle's Q5_0, which llama.cpp takes where rows are no whole super-blocks, wants
+    // blocks in pairs.
+    n_ff: 128,
     n_head: 2,
     n_head_kv: 1,
     n_ctx_train: 128,

@@ -39,7 +39,7 @@ pub use generate::{
 pub use lane::{CpuLane, Lane, LaneKind};
 pub use loader::{
     DEFAULT_N_CTX, LoadOptions, LoadStep, MemoryEstimate, ModelLoader, check_architecture,
-    memory_estimate,
+    memory_estimate, vocabulary_bytes,
 };
 pub use model::{DecoderKind, Model};
 pub use prompt::{Prompt, PromptOptions};

@@ -111,7 +111,7 @@ impl MemoryEstimate {
 /// What a tokenizer takes beside the header that its texts come from: measured with
 /// vocabularies of 32,000 to 152,000 tokens, of which those with merges have two maps
 /// and one of pairs.
-fn vocabulary_bytes(gguf: &Gguf) -> u64 {
+pub fn vocabulary_bytes(gguf: &Gguf) -> u64 {
     const TOKEN_BYTES: u64 = 48;
     const TOKEN_WITH_MERGES_BYTES: u64 = 200;
     const MERGE_BYTES: u64 = 110;
