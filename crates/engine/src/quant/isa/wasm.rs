@@ -469,7 +469,6 @@ impl<M: Multiply> Isa for Wasm<M> {
     }
 
     #[inline(always)]
-    #[inline(always)]
     unsafe fn sub_ints(a: v128, b: v128) -> v128 {
         i32x4_sub(a, b)
     }
