@@ -165,25 +165,31 @@ export async function openRambling(context, origin) {
 
 /**
  * Sends a message, and as soon as the reply has begun presses stop (`stop`) or
- * ends the worker as a crash would (`crash`). In the page, as a round trip to
- * this process would take longer than some replies.
+ * ends the worker as a crash would (`crash`). In the page and at the very change that
+ * shows the text, as a round trip to this process, or a frame on a busy machine, would
+ * take longer than some replies.
  */
 export async function interruptReply(page, text, how) {
   const n_replies = await page.getByTestId('message-assistant').count();
   await page.getByTestId('composer').fill(text);
-  const interrupted = page.waitForFunction(
-    ([idx, action]) => {
-      const reply = document.querySelectorAll('[data-testid="message-assistant"]')[idx];
-      if (!(reply?.textContent.trim().length > 20)) return false;
-      if (action === 'stop') {
-        document.querySelector('[data-testid="stop"]').click();
-      } else {
-        const worker = globalThis.startedWorkers.at(-1);
-        worker.terminate();
-        worker.dispatchEvent(new ErrorEvent('error', { message: 'ended by the test' }));
-      }
-      return true;
-    },
+  const interrupted = page.evaluate(
+    ([idx, action]) =>
+      new Promise((resolve) => {
+        const observer = new MutationObserver(() => {
+          const reply = document.querySelectorAll('[data-testid="message-assistant"]')[idx];
+          if (!(reply?.textContent.trim().length > 20)) return;
+          observer.disconnect();
+          if (action === 'stop') {
+            document.querySelector('[data-testid="stop"]').click();
+          } else {
+            const worker = globalThis.startedWorkers.at(-1);
+            worker.terminate();
+            worker.dispatchEvent(new ErrorEvent('error', { message: 'ended by the test' }));
+          }
+          resolve();
+        });
+        observer.observe(document.body, { childList: true, characterData: true, subtree: true });
+      }),
     [n_replies, how],
   );
   await page.getByTestId('composer').press('Enter');
