@@ -67,7 +67,7 @@ async function readModel(job) {
 
 async function start(job) {
   phase('starting');
-  const url = `/runtime/worker.js?build=${job.build}&threads=${job.threads}`;
+  const url = `/runtime/worker.js?build=${job.build}&threads=${job.threads}&speculation=off`;
   const worker = new Worker(url, { type: 'module' });
   const call = connect(worker);
   const hello = await call('hello', { protocol: [1, 1], host: { name: 'bench', version: '1' } });

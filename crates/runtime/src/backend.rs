@@ -19,7 +19,7 @@ use nox_engine::snapshot::Restored;
 use nox_engine::template::{ChatMessage, TemplateError};
 use nox_engine::{
     EngineError, GenerateOptions, Generation, Model, OutputFormat, Prompt, PromptOptions,
-    SamplingParams, Speculation, Step,
+    SamplingParams, Step,
 };
 use nox_protocol::{FinishReason, Message, Role, Timings, Usage};
 use nox_store::SessionId;
@@ -318,7 +318,7 @@ impl Reply<'_> {
             max_tokens: limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
             stop: self.request.stop.clone(),
             format: self.format(),
-            speculation: Speculation::default(),
+            speculation: self.shared.options.speculation,
         }
     }
 

@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use nox_core::PersonaEnvironment;
+use nox_engine::Speculation;
 use nox_engine::lane::Lane;
 use nox_protocol::{BuildInfo, LoadedModel, RuntimeFrame, method};
 use serde::Serialize;
@@ -46,6 +47,9 @@ pub struct RuntimeOptions {
     pub builtin: Option<BuiltinModel>,
     /// What one model may take of the memory.
     pub memory_limit_bytes: u64,
+    /// Whether the engine guesses tokens and computes them ahead. The text is the same
+    /// either way.
+    pub speculation: Speculation,
     /// Where snapshots of what was computed lie, if they are kept.
     pub snapshots: Option<Rc<dyn SnapshotStore>>,
     /// What they may take where the user has not said.

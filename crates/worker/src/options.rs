@@ -1,5 +1,6 @@
 //! What the worker's script tells at the start.
 
+use nox_engine::Speculation;
 use nox_protocol::SkippedBuild;
 use serde::Deserialize;
 use wasm_bindgen::JsValue;
@@ -31,6 +32,9 @@ pub(crate) struct StartOptions {
     /// What one model may take. Default: [`DEFAULT_MEMORY_LIMIT_BYTES`].
     #[serde(default)]
     pub(crate) memory_limit_bytes: Option<f64>,
+    /// Whether tokens may be guessed and computed ahead. Default: yes.
+    #[serde(default)]
+    pub(crate) speculation: Option<bool>,
 }
 
 /// Which build this is, and why.
@@ -68,5 +72,13 @@ impl StartOptions {
             .filter(|&bytes| bytes > 0)
             .unwrap_or(DEFAULT_MEMORY_LIMIT_BYTES);
         limit.min(MAX_MEMORY_LIMIT_BYTES)
+    }
+
+    /// Whether tokens are guessed and computed ahead.
+    pub(crate) fn speculation(&self) -> Speculation {
+        match self.speculation {
+            Some(false) => Speculation::Off,
+            Some(true) | None => Speculation::Auto,
+        }
     }
 }

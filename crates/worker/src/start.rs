@@ -47,6 +47,7 @@ pub async fn start(options: JsValue) -> Result<(), JsValue> {
     let store = open_store().await;
     let builtin = builtin(&options)?;
     let memory_limit_bytes = options.memory_limit_bytes();
+    let speculation = options.speculation();
     let BuildOptions { name, why, skipped } = options.build;
     let lane_why = started.shortage.unwrap_or_else(|| why.clone());
     let options = RuntimeOptions {
@@ -61,6 +62,7 @@ pub async fn start(options: JsValue) -> Result<(), JsValue> {
         threads_why,
         builtin: Some(builtin),
         memory_limit_bytes,
+        speculation,
         snapshots: open_snapshots().await,
         snapshot_budget_bytes: DEFAULT_SNAPSHOT_BUDGET_BYTES,
         persona_environment: PersonaEnvironment::default(),

@@ -5,8 +5,8 @@
  *
  * The query of its address: `build` and `threads` (see `builds.ts`), `skip`
  * (`name:reason`, repeatable), `builtin` (address of the built-in model),
- * `manifest` (address of the site's list of hashes), `events=1` (send
- * `$/starting`).
+ * `manifest` (address of the site's list of hashes), `speculation=off` (compute no
+ * token ahead), `events=1` (send `$/starting`).
  */
 
 import { parseWishes, planBuilds, reasonFor, startFirst } from "./builds.js";
@@ -24,6 +24,7 @@ interface StartOptions {
   builtinUrl: string;
   builtinSha256?: string;
   memoryLimitBytes?: number;
+  speculation: boolean;
 }
 
 /** What wasm-bindgen makes of the crate `nox-worker`. */
@@ -96,6 +97,7 @@ async function start(
     builtinUrl: builtinUrl().href,
     ...(sha256 !== null && { builtinSha256: sha256 }),
     ...(memoryLimitBytes !== null && { memoryLimitBytes }),
+    speculation: query.get("speculation") !== "off",
   };
   // A build that hangs half-started can't be taken back: this worker ends, and
   // the host starts another one that skips the build.

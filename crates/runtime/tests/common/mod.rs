@@ -25,7 +25,7 @@ use futures::stream::FuturesUnordered;
 use futures::task::noop_waker_ref;
 use futures::{FutureExt, StreamExt};
 use nox_core::{Clock, PersonaEnvironment};
-use nox_engine::CpuLane;
+use nox_engine::{CpuLane, Speculation};
 use nox_protocol::{
     BuildInfo, ErrorKind, HandleChatResult, Id, MemoryUsage, Notification, Response,
     ResponseOutcome, RpcError, RuntimeFrame,
@@ -294,6 +294,7 @@ impl Host {
                 sha256: setup.builtin_sha256,
             }),
             memory_limit_bytes: setup.memory_limit_bytes,
+            speculation: Speculation::Auto,
             snapshots: setup.snapshots,
             snapshot_budget_bytes: setup.snapshot_budget_bytes,
             persona_environment: setup.persona_environment,
