@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::pool::ThreadPool;
-use crate::quant::{ActivationScratch, Activations, Output, Weight};
+use crate::quant::{ActivationScratch, Activations, ForEach, Output, Weight};
 
 /// The kind of a lane, as reported with every reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -138,7 +138,8 @@ impl Lane for CpuLane {
     fn matmul(&self, x: &[f32], n_tokens: usize, products: &mut [Product<'_>]) {
         let mut scratch = self.scratch.borrow_mut();
         let kinds = products.iter().map(|product| product.weight.activation());
-        let x = Activations::new(x, n_tokens, kinds, &mut scratch);
+        let for_each: &ForEach<'_> = &|n_items, work, body| self.for_each(n_items, work, body);
+        let x = Activations::new_on(for_each, x, n_tokens, kinds, &mut scratch);
         let mut n_groups = 0;
         let parts: Vec<_> = products
             .iter_mut()

@@ -313,10 +313,14 @@ pub(crate) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
 fn rms_scale(x: &[f32], eps: f32) -> f32 {
     const N: usize = 8;
     let mut sums = [0f64; N];
-    for chunk in x.chunks(N) {
+    let (chunks, rest) = x.as_chunks::<N>();
+    for chunk in chunks {
         for (sum, x) in sums.iter_mut().zip(chunk) {
             *sum += f64::from(x * x);
         }
+    }
+    for (sum, x) in sums.iter_mut().zip(rest) {
+        *sum += f64::from(x * x);
     }
     let sum: f64 = sums.iter().sum();
     1.0 / ((sum / x.len() as f64) as f32 + eps).sqrt()

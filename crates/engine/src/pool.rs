@@ -2,8 +2,9 @@
 //!
 //! A decode step is some hundred products of 20 to 200 µs each, so handing one
 //! out must cost little: work is split statically, one contiguous part per thread,
-//! the calling thread has the first part, and idle threads spin for a moment
-//! before they sleep. The pool knows nothing of what it runs.
+//! the calling thread has the first part, and idle threads spin for longer than the
+//! calling thread is usually busy alone before they sleep. The pool knows nothing of
+//! what it runs.
 //!
 //! Parts consist of a few pieces, which threads claim one by one: first their own
 //! part's, then what is left of others'. On a quiet machine each thread thus reads
@@ -25,7 +26,7 @@ use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::io;
 use std::marker::PhantomData;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -34,20 +35,22 @@ use std::time::Duration;
 /// The most threads a pool may have.
 pub const MAX_THREADS: usize = 64;
 
-/// How often a thread looks for news before it sleeps: some tens of microseconds.
+/// How often a thread looks for news before it sleeps: some 150 µs. To be woken costs
+/// 5 to 100 µs, the more in a virtual machine, and what a token needs of one thread alone
+/// between two jobs takes up to 50 µs: who sleeps then comes too late every time.
 /// WebAssembly has no pause instruction, so a look takes far less time there.
 const N_SPINS: usize = if cfg!(target_arch = "wasm32") {
-    20_000
+    200_000
 } else {
-    1_000
+    8_000
 };
 
 /// Pieces of a part: few enough that claiming them costs nothing beside the work.
 const N_PIECES: usize = 4;
 
 /// Borders of pieces are multiples of this where there are items enough, as kernels
-/// compute neighbouring rows together.
-const PIECE_ALIGN: usize = 16;
+/// compute so many neighbouring groups of rows together.
+const PIECE_ALIGN: usize = 2;
 
 /// How often a sleeping caller looks at the death flag: a script that sets it has no
 /// way to wake the caller.
@@ -289,10 +292,24 @@ impl Claims {
     }
 }
 
+/// In a cache line of its own: who waits for one word does not slow down who writes
+/// another.
+#[derive(Default)]
+#[repr(align(64))]
+struct Apart<T>(T);
+
+impl<T> Deref for Apart<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 struct Shared {
     /// A job's number in the upper bits, its number of parts in the lower 16. One
     /// word, so that a thread without a part never looks at `task`.
-    job: AtomicU64,
+    job: Apart<AtomicU64>,
     task: UnsafeCell<Option<Task>>,
     /// For each part of the job.
     claims: [Claims; MAX_THREADS],
@@ -300,8 +317,8 @@ struct Shared {
     /// Threads with this number or a higher one sleep on `let_in`.
     limit: AtomicUsize,
     let_in: Condvar,
-    /// Pieces that are not finished.
-    n_pending: AtomicUsize,
+    /// Pieces that are not reported as finished.
+    n_pending: Apart<AtomicUsize>,
     n_asleep: AtomicUsize,
     wake: (Mutex<()>, Condvar),
     caller_sleeps: AtomicBool,
@@ -315,13 +332,13 @@ struct Shared {
 impl Default for Shared {
     fn default() -> Self {
         Self {
-            job: AtomicU64::default(),
+            job: Apart::default(),
             task: UnsafeCell::default(),
             claims: std::array::from_fn(|_| Claims::default()),
             n_joined: AtomicUsize::default(),
             limit: AtomicUsize::new(MAX_THREADS),
             let_in: Condvar::default(),
-            n_pending: AtomicUsize::default(),
+            n_pending: Apart::default(),
             n_asleep: AtomicUsize::default(),
             wake: Default::default(),
             caller_sleeps: AtomicBool::default(),
@@ -334,8 +351,8 @@ impl Default for Shared {
 }
 
 // SAFETY: `task` is written by the caller before a job's claims are opened, and read
-// only by a thread that has claimed a piece and not finished it; the caller awaits all
-// pieces before it writes again. Everything else is atomic or locked.
+// only by a thread that has claimed a piece and not reported it; the caller awaits the
+// reports of all pieces before it writes again. Everything else is atomic or locked.
 unsafe impl Sync for Shared {}
 // SAFETY: as above; the pointer in `task` is followed only while it is valid.
 unsafe impl Send for Shared {}
@@ -345,7 +362,7 @@ impl Shared {
     fn publish(&self, n_items: usize, n_parts: usize, body: &Body<'_>) -> u64 {
         // SAFETY: only the lifetime changes; `run` awaits all pieces before `body` ends.
         let body = unsafe { std::mem::transmute::<*const Body<'_>, *const Body<'static>>(body) };
-        // SAFETY: no piece is claimed and unfinished, so no thread reads the cell.
+        // SAFETY: no piece is claimed and unreported, so no thread reads the cell.
         unsafe { *self.task.get() = Some(Task { n_items, body }) };
         self.n_pending.store(n_parts * N_PIECES, Ordering::SeqCst);
         let number = self.next_number();
@@ -405,36 +422,45 @@ impl Shared {
         }
     }
 
-    /// Claims and runs pieces of a job, those of the part `own` first.
+    /// Claims and runs pieces of a job, those of the part `own` first, and reports them.
     fn run_pieces(&self, number: u64, n_parts: usize, own: usize) {
+        let mut n_run = 0;
         for offset in 0..n_parts {
             let part = (own + offset) % n_parts;
             while let Some(idx) = self.claims[part].claim(number) {
                 self.run_piece(n_parts * N_PIECES, part * N_PIECES + idx);
+                n_run += 1;
             }
+        }
+        // Who ran none has nothing to do with this job, which may be over.
+        if n_run > 0 {
+            self.report(n_run);
+        }
+    }
+
+    fn report(&self, n_run: usize) {
+        let was_last = self.n_pending.fetch_sub(n_run, Ordering::SeqCst) == n_run;
+        if was_last && self.caller_sleeps.load(Ordering::SeqCst) {
+            drop(lock(&self.done.0));
+            self.done.1.notify_one();
         }
     }
 
     /// Runs a piece that has been claimed.
     fn run_piece(&self, n_pieces: usize, idx: usize) {
-        // SAFETY: the claimed piece is not finished, so the caller has written the task
+        // SAFETY: the claimed piece is not reported, so the caller has written the task
         // and waits for us before it touches it again.
         let task = unsafe { *self.task.get() };
         if let Some(Task { n_items, body }) = task {
             let items = piece(n_items, n_pieces, idx);
             if !items.is_empty() {
-                // SAFETY: the caller keeps the body alive until this piece is finished.
+                // SAFETY: the caller keeps the body alive until this piece is reported.
                 let body = unsafe { &*body };
                 let result = catch_unwind(AssertUnwindSafe(|| body(items)));
                 if let Err(payload) = result {
                     lock(&self.panic).get_or_insert(payload);
                 }
             }
-        }
-        let was_last = self.n_pending.fetch_sub(1, Ordering::SeqCst) == 1;
-        if was_last && self.caller_sleeps.load(Ordering::SeqCst) {
-            drop(lock(&self.done.0));
-            self.done.1.notify_one();
         }
     }
 

@@ -196,6 +196,20 @@ impl Chunk<'_> {
             .map_or(0, |window| end.saturating_sub(window))..end
     }
 
+    /// How many pairs of queries and positions in `spans` see each other.
+    fn n_scores(&self, spans: &Range<usize>) -> usize {
+        let (start, end) = (spans.start * SPAN, spans.end * SPAN);
+        let n_tokens = self.q.len() / self.spec.head_dim / self.spec.n_head;
+        let of_token = |token| {
+            let visible = self.visible(token);
+            visible
+                .end
+                .min(end)
+                .saturating_sub(visible.start.max(start))
+        };
+        self.spec.n_head * (0..n_tokens).map(of_token).sum::<usize>()
+    }
+
     /// Where a query of a key-value head is among all queries.
     fn query_idx(&self, kv_head: usize, query: usize) -> usize {
         let group = self.group();
@@ -208,7 +222,7 @@ impl Chunk<'_> {
         let n_own = n_queries / self.spec.n_head_kv;
         let n_tiles = n_own.div_ceil(TILE);
         let n_items = self.spec.n_head_kv * n_tiles * spans.len();
-        let work = n_queries * spans.len() * SPAN * self.spec.head_dim * 2;
+        let work = self.n_scores(&spans) * self.spec.head_dim * 2;
         // Spans run fastest: each thread then has short ones and long ones.
         lane.for_each(n_items, work, &|items| {
             WORKSPACE.with_borrow_mut(|workspace| {

@@ -38,7 +38,7 @@ use attention::{AttentionScratch, AttentionSpec, attention};
 use conv::{conv_size_bytes, short_conv};
 use kv::{KvShape, kv_size_bytes};
 use rope::{RopeFrequencies, Rotation};
-use shared::for_each_token;
+use shared::for_each_piece;
 use weights::{AttentionWeights, MixerWeights, ShortConvWeights};
 
 use crate::lane::{Lane, Product};
@@ -49,9 +49,13 @@ use crate::math;
 pub const PREFILL_CHUNK: usize = 32;
 
 /// What a gated element costs in multiplications of a matrix product, about.
-const ACTIVATION_WORK: usize = 20;
+const ACTIVATION_WORK: usize = 15;
+/// Gated elements that one thread computes at a time, where they divide the row.
+const GATE_PIECE: usize = 256;
 /// What a normalised element costs.
 const NORM_WORK: usize = 5;
+/// What an element of a query or a key costs between its product and attention.
+const ROTATE_WORK: usize = 4;
 
 /// A model's arithmetic.
 pub(crate) struct Decoder {
@@ -319,20 +323,21 @@ impl Decoder {
         let v = &mut scratch.v[..n_tokens * n_kv];
         query_key_value(lane, weights, normed, n_tokens, [&mut *q, &mut *k, &mut *v]);
         let norms_after = spec.qk_norm == Some(QkNorm::EachHeadAfterRope);
-        if !norms_after {
-            self.norm_query_key(weights, q, k);
-        }
-        if let Some(rope_idx) = self.rope_of_layer[layer] {
-            let rope = &self.ropes[rope_idx];
-            for (i, rotation) in scratch.rotations[rope_idx][..n_tokens].iter().enumerate() {
-                rope.rotate(&mut q[i * n_q..][..n_q], config.head_dim, rotation);
-                rope.rotate(&mut k[i * n_kv..][..n_kv], config.head_dim, rotation);
+        let rope = self.rope_of_layer[layer].map(|idx| (&self.ropes[idx], &scratch.rotations[idx]));
+        let work = (n_q + n_kv) * ROTATE_WORK;
+        for_each_piece(lane, (&mut *q, n_q), (&mut *k, n_kv), work, &|i, q, k| {
+            if !norms_after {
+                self.norm_query_key(weights, q, k);
             }
-        }
-        if norms_after {
-            self.norm_query_key(weights, q, k);
-        }
-        self.lengthen_queries(q, n_past);
+            if let Some((rope, rotations)) = rope {
+                rope.rotate(q, config.head_dim, &rotations[i]);
+                rope.rotate(k, config.head_dim, &rotations[i]);
+            }
+            if norms_after {
+                self.norm_query_key(weights, q, k);
+            }
+            self.lengthen_query(q, n_past + i);
+        });
         let slot = self.slot_of_layer[layer];
         let pairs = k.chunks_exact(n_kv).zip(v.chunks_exact(n_kv));
         for (i, (k, v)) in pairs.enumerate() {
@@ -360,7 +365,7 @@ impl Decoder {
         lane.matmul(attended, n_tokens, &mut [product]);
     }
 
-    /// Normalises queries and keys, as many elements together as the norms have.
+    /// Normalises a token's queries and keys, as many elements together as the norms have.
     fn norm_query_key(&self, weights: &AttentionWeights, q: &mut [f32], k: &mut [f32]) {
         for (heads, norm) in [(q, &weights.q_norm), (k, &weights.k_norm)] {
             if let Some(norm) = norm {
@@ -371,12 +376,9 @@ impl Decoder {
         }
     }
 
-    fn lengthen_queries(&self, q: &mut [f32], n_past: usize) {
-        let Some(temperature) = self.config.attention_temperature else {
-            return;
-        };
-        for (i, q) in q.chunks_exact_mut(self.config.n_q()).enumerate() {
-            let factor = temperature.factor(n_past + i);
+    fn lengthen_query(&self, q: &mut [f32], position: usize) {
+        if let Some(temperature) = self.config.attention_temperature {
+            let factor = temperature.factor(position);
             for q in q {
                 *q *= factor;
             }
@@ -433,14 +435,18 @@ impl Decoder {
             },
         ];
         lane.matmul(normed, n_tokens, &mut products);
-        let n_ff = config.n_ff;
-        let work = n_ff * ACTIVATION_WORK;
-        for_each_token(
+        // Smaller pieces than a token: one token alone keeps several threads busy as well.
+        let piece_len = if config.n_ff.is_multiple_of(GATE_PIECE) {
+            GATE_PIECE
+        } else {
+            config.n_ff
+        };
+        for_each_piece(
             lane,
-            (&mut *gate, n_ff),
-            (up, n_ff),
-            work,
-            &|gate, up| match config.activation {
+            (&mut *gate, piece_len),
+            (up, piece_len),
+            piece_len * ACTIVATION_WORK,
+            &|_, gate, up| match config.activation {
                 Activation::Silu => gate_with(gate, up, math::silu),
                 Activation::GeluTanh => gate_with(gate, up, math::gelu_tanh),
             },
@@ -491,7 +497,7 @@ impl Decoder {
         };
         let n_embd = self.config.n_embd;
         let work = n_embd * NORM_WORK;
-        for_each_token(lane, (x, n_embd), (out, n_embd), work, &|x, out| {
+        for_each_piece(lane, (x, n_embd), (out, n_embd), work, &|_, x, out| {
             math::rms_norm(x, weight, self.config.norm_eps, out);
         });
     }
@@ -523,7 +529,7 @@ impl Decoder {
         let work = n_embd * post_norm.map_or(1, |_| NORM_WORK);
         // Times one changes no bit.
         let scale = self.config.residual_scale;
-        for_each_token(lane, (x, n_embd), (delta, n_embd), work, &|x, delta| {
+        for_each_piece(lane, (x, n_embd), (delta, n_embd), work, &|_, x, delta| {
             if let Some(weight) = post_norm {
                 math::rms_norm_in_place(delta, weight, self.config.norm_eps);
             }

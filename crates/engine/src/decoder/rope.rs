@@ -64,16 +64,26 @@ impl RopeFrequencies {
     /// Rotates every head in `heads: [n_head, head_dim]`; elements beyond `n_rot` stay.
     pub(crate) fn rotate(&self, heads: &mut [f32], head_dim: usize, rotation: &Rotation) {
         let n_pairs = self.factors.len();
+        let turn = |x: &mut f32, y: &mut f32, cos: f32, sin: f32| {
+            (*x, *y) = (*x * cos - *y * sin, *x * sin + *y * cos);
+        };
+        let angles = || rotation.cos[..n_pairs].iter().zip(&rotation.sin[..n_pairs]);
         for head in heads.chunks_exact_mut(head_dim) {
-            for i in 0..n_pairs {
-                let (first, second) = match self.kind {
-                    RopeKind::Interleaved => (2 * i, 2 * i + 1),
-                    RopeKind::Halves => (i, i + n_pairs),
-                };
-                let (cos, sin) = (rotation.cos[i], rotation.sin[i]);
-                let (x, y) = (head[first], head[second]);
-                head[first] = x * cos - y * sin;
-                head[second] = x * sin + y * cos;
+            let head = &mut head[..2 * n_pairs];
+            match self.kind {
+                RopeKind::Interleaved => {
+                    let pairs = head.as_chunks_mut::<2>().0;
+                    for ([x, y], (&cos, &sin)) in pairs.iter_mut().zip(angles()) {
+                        turn(x, y, cos, sin);
+                    }
+                }
+                RopeKind::Halves => {
+                    let (first, second) = head.split_at_mut(n_pairs);
+                    let pairs = first.iter_mut().zip(second);
+                    for ((x, y), (&cos, &sin)) in pairs.zip(angles()) {
+                        turn(x, y, cos, sin);
+                    }
+                }
             }
         }
     }

@@ -34,25 +34,26 @@ impl Shared {
     }
 }
 
-/// Calls `body` for every token with its rows of both slices, on all threads if the
-/// `work` for one token, in multiplications, makes it worthwhile.
+/// Calls `body` for every piece of both slices, a token's row as a rule, with its
+/// number; on all threads if the `work` for one piece, in multiplications, makes it
+/// worthwhile.
 ///
 /// # Shape
-/// `a: [n_tokens, a_len]`, `b: [n_tokens, b_len]`
-pub(crate) fn for_each_token(
+/// `a: [n_pieces, a_len]`, `b: [n_pieces, b_len]`
+pub(crate) fn for_each_piece(
     lane: &dyn Lane,
     (a, a_len): (&mut [f32], usize),
     (b, b_len): (&mut [f32], usize),
     work: usize,
-    body: &(dyn Fn(&mut [f32], &mut [f32]) + Sync),
+    body: &(dyn Fn(usize, &mut [f32], &mut [f32]) + Sync),
 ) {
-    let n_tokens = a.len() / a_len;
-    assert_eq!(n_tokens, b.len() / b_len);
+    let n_pieces = a.len() / a_len;
+    assert_eq!(n_pieces, b.len() / b_len);
     let (a, b) = (Shared::new(a, a_len), Shared::new(b, b_len));
-    lane.for_each(n_tokens, n_tokens * work, &|tokens| {
-        for token in tokens {
-            // SAFETY: both slices are borrowed, and each token is in one call alone.
-            unsafe { body(a.get(token), b.get(token)) };
+    lane.for_each(n_pieces, n_pieces * work, &|pieces| {
+        for piece in pieces {
+            // SAFETY: both slices are borrowed, and each piece is in one call alone.
+            unsafe { body(piece, a.get(piece), b.get(piece)) };
         }
     });
 }

@@ -16,6 +16,8 @@
 //! # Source
 //! `quantize_row_q8_0`, `quantize_row_q8_K` and `vec_dot_type` in ggml's CPU backend.
 
+use std::ops::Range;
+
 use half::f16;
 
 use super::blocks::{QK, QK_K};
@@ -23,6 +25,13 @@ use crate::math::{Float, round};
 
 /// How many tokens lie together.
 pub(crate) const TILE: usize = 4;
+
+/// What it costs to quantise a value, in multiplications of a matrix product, about.
+const QUANTIZE_WORK: usize = 4;
+
+/// Runs a loop: how many items, what they cost in multiplications, and what to do with
+/// each, exactly once, on whatever thread.
+pub(crate) type ForEach<'a> = dyn Fn(usize, usize, &(dyn Fn(Range<usize>) + Sync)) + 'a;
 
 /// What the integers of quantised activations are stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +169,31 @@ impl Tiles {
         }
     }
 
+    /// Whole tiles, and tokens alone.
+    fn n_units(&self) -> usize {
+        self.n_tiled() / TILE + self.n_tokens % TILE
+    }
+
+    /// The tokens of a whole tile, or one alone.
+    fn unit(&self, idx: usize) -> Range<usize> {
+        let n_tiles = self.n_tiled() / TILE;
+        if idx < n_tiles {
+            idx * TILE..(idx + 1) * TILE
+        } else {
+            let token = self.n_tiled() + idx - n_tiles;
+            token..token + 1
+        }
+    }
+
+    /// Bytes of a block of `n` tokens.
+    fn block_bytes(&self, n: usize) -> usize {
+        if n == TILE {
+            self.tile_bytes
+        } else {
+            self.single_bytes
+        }
+    }
+
     fn n_bytes(&self) -> usize {
         let tiles = self.n_tiled() / TILE * self.n_blocks * self.tile_bytes;
         tiles + (self.n_tokens - self.n_tiled()) * self.n_blocks * self.single_bytes
@@ -200,29 +234,76 @@ impl Form {
         unsafe { std::slice::from_raw_parts_mut(self.words.as_mut_ptr().cast(), n_bytes) }
     }
 
-    fn fill(&mut self, kind: ActivationKind, x: &[f32], tiles: Tiles) {
+    fn fill(&mut self, kind: ActivationKind, x: &[f32], tiles: Tiles, for_each: &ForEach<'_>) {
         self.words.resize(tiles.n_bytes() / 4, 0);
-        let bytes = self.bytes_mut();
         let n_cols = x.len() / tiles.n_tokens;
-        for (token, x) in x.chunks_exact(n_cols).enumerate() {
-            match kind {
-                ActivationKind::Q8(repr) => {
-                    for (block, x) in x.as_chunks::<QK>().0.iter().enumerate() {
-                        let (start, n, own) = tiles.locate(token, block);
-                        let bytes = &mut bytes[start..][..Q8Block::n_bytes(repr, n)];
-                        put_q8(bytes, repr, n, own, x);
-                    }
+        let out = SharedBytes::new(self.bytes_mut());
+        for_each(tiles.n_units(), x.len() * QUANTIZE_WORK, &|units| {
+            for unit in units {
+                let tokens = tiles.unit(unit);
+                let n_bytes = tiles.n_blocks * tiles.block_bytes(tokens.len());
+                // SAFETY: units lie apart, and each is in one call alone.
+                let bytes = unsafe { out.get(tiles.start(tokens.start), n_bytes) };
+                let x = &x[tokens.start * n_cols..tokens.end * n_cols];
+                put_unit(kind, bytes, x, n_cols, tokens.len());
+            }
+        });
+    }
+}
+
+/// Bytes that several threads write, each its own.
+struct SharedBytes {
+    first: *mut u8,
+    len: usize,
+}
+
+// SAFETY: `get`'s contract keeps threads at different bytes.
+unsafe impl Sync for SharedBytes {}
+
+impl SharedBytes {
+    fn new(all: &mut [u8]) -> Self {
+        Self {
+            first: all.as_mut_ptr(),
+            len: all.len(),
+        }
+    }
+
+    /// # Safety
+    /// The slice given to `new` is still borrowed, and nobody else has any of these bytes.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn get(&self, start: usize, len: usize) -> &mut [u8] {
+        assert!(start + len <= self.len);
+        // SAFETY: inside the slice by the assertion; the caller vouches for the rest.
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(start), len) }
+    }
+}
+
+/// Quantises `n` tokens that lie together, `x: [n, n_cols]`.
+fn put_unit(kind: ActivationKind, bytes: &mut [u8], x: &[f32], n_cols: usize, n: usize) {
+    match kind {
+        ActivationKind::Q8(repr) => {
+            for (block, bytes) in bytes
+                .chunks_exact_mut(Q8Block::n_bytes(repr, n))
+                .enumerate()
+            {
+                for own in 0..n {
+                    let x = x[own * n_cols + block * QK..].first_chunk::<QK>();
+                    put_q8(bytes, repr, n, own, x.expect("whole blocks"));
                 }
-                ActivationKind::Q8K(repr) => {
-                    for (block, x) in x.as_chunks::<QK_K>().0.iter().enumerate() {
-                        let (start, n, own) = tiles.locate(token, block);
-                        let bytes = &mut bytes[start..][..Q8KBlock::n_bytes(repr, n)];
-                        put_q8k(bytes, repr, n, own, x);
-                    }
-                }
-                ActivationKind::F32 | ActivationKind::F16 => {}
             }
         }
+        ActivationKind::Q8K(repr) => {
+            for (block, bytes) in bytes
+                .chunks_exact_mut(Q8KBlock::n_bytes(repr, n))
+                .enumerate()
+            {
+                for own in 0..n {
+                    let x = x[own * n_cols + block * QK_K..].first_chunk::<QK_K>();
+                    put_q8k(bytes, repr, n, own, x.expect("whole blocks"));
+                }
+            }
+        }
+        ActivationKind::F32 | ActivationKind::F16 => {}
     }
 }
 
@@ -335,6 +416,23 @@ impl<'a> Activations<'a> {
         kinds: impl Iterator<Item = ActivationKind>,
         scratch: &'a mut ActivationScratch,
     ) -> Self {
+        Self::new_on(
+            &|n_items, _, body| body(0..n_items),
+            x,
+            n_tokens,
+            kinds,
+            scratch,
+        )
+    }
+
+    /// [`Self::new`] with the work given to `for_each`.
+    pub(crate) fn new_on(
+        for_each: &ForEach<'_>,
+        x: &'a [f32],
+        n_tokens: usize,
+        kinds: impl Iterator<Item = ActivationKind>,
+        scratch: &'a mut ActivationScratch,
+    ) -> Self {
         assert!(n_tokens > 0 && x.len().is_multiple_of(n_tokens));
         let n_cols = x.len() / n_tokens;
         let mut has_form = [false; N_FORMS];
@@ -343,7 +441,8 @@ impl<'a> Activations<'a> {
             match form_idx(kind) {
                 Some(idx) if !has_form[idx] => {
                     has_form[idx] = true;
-                    scratch.forms[idx].fill(kind, x, Tiles::new(kind, n_tokens, n_cols));
+                    let tiles = Tiles::new(kind, n_tokens, n_cols);
+                    scratch.forms[idx].fill(kind, x, tiles, for_each);
                 }
                 None if kind == ActivationKind::F16 && !has_f16 => {
                     has_f16 = true;

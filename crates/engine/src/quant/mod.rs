@@ -29,6 +29,7 @@ mod rows;
 mod twin;
 mod weight;
 
+pub(crate) use activations::ForEach;
 pub use activations::{ActivationKind, ActivationScratch, Activations, Repr};
 pub use blocks::{
     Block, BlockQ2_K, BlockQ3_K, BlockQ4_0, BlockQ4_1, BlockQ4_K, BlockQ5_0, BlockQ5_1, BlockQ5_K,
