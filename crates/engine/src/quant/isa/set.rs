@@ -91,7 +91,7 @@ macro_rules! for_isa {
 }
 pub(crate) use for_isa;
 
-/// What this build has, the best guess last.
+/// What this build has; on x86, what is faster comes later.
 const ALL: &[InstructionSet] = &[
     InstructionSet::Portable,
     #[cfg(target_arch = "x86_64")]
@@ -121,7 +121,7 @@ const ALL: &[InstructionSet] = &[
 static CHOSEN: AtomicUsize = AtomicUsize::new(0);
 
 impl InstructionSet {
-    /// Those that this processor can run, the best guess last.
+    /// Those that this processor can run; on x86, what is faster comes later.
     pub fn available() -> impl Iterator<Item = Self> {
         ALL.iter().copied().filter(|set| set.is_there())
     }
@@ -130,12 +130,30 @@ impl InstructionSet {
     pub fn chosen() -> Self {
         match CHOSEN.load(Ordering::Relaxed) {
             0 => {
-                let best = Self::available().last().unwrap_or(Self::Portable);
+                let best = Self::guess();
                 best.choose();
                 best
             }
             idx => ALL[idx - 1],
         }
+    }
+
+    /// What is probably the fastest here. A guess needs no clock, and comes out the same
+    /// at every start.
+    fn guess() -> Self {
+        #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+        if super::wasm::has_dot_product() {
+            return Self::Relaxed32;
+        }
+        #[cfg(all(
+            target_arch = "wasm32",
+            target_feature = "simd128",
+            not(target_feature = "relaxed-simd")
+        ))]
+        if !super::wasm::is_x86() {
+            return Self::Extended;
+        }
+        Self::available().last().unwrap_or(Self::Portable)
     }
 
     /// Lays out new matrices for this one.

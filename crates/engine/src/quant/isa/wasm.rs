@@ -1,9 +1,11 @@
 //! [`Isa`] on WebAssembly's simd128: four rows in a vector.
 //!
 //! What is fast depends on the machine under the browser, so products come in several
-//! ways ([`Multiply`]), of which a short measurement chooses. All are exact.
+//! ways ([`Multiply`]). A browser does not say what that machine is, but where the
+//! standard leaves a result open, it shows. All ways are exact.
 
 use core::arch::wasm32::*;
+use std::hint::black_box;
 use std::marker::PhantomData;
 
 use half::f16;
@@ -12,6 +14,25 @@ use super::{Isa, Work};
 use crate::f32x4::F32x4;
 use crate::math::{Halves, Lanes, N_LANES};
 use crate::quant::activations::Repr;
+
+/// Whether the relaxed dot product summed in 32 bits is one instruction here.
+///
+/// The bytes of its second operand are beyond the 7 bits in which engines agree. ARM's
+/// `sdot` takes them as signed, `vpdpbusd` as unsigned; x86 without it goes through
+/// `pmaddubsw`, which saturates the sum of two products.
+#[cfg(target_feature = "relaxed-simd")]
+pub(super) fn has_dot_product() -> bool {
+    let (first, second) = black_box((i8x16_splat(i8::MAX), u8x16_splat(u8::MAX)));
+    let sums = i32x4_relaxed_dot_i8x16_i7x16_add(first, second, i32x4_splat(0));
+    i32x4_extract_lane::<0>(sums) != 2 * i32::from(i16::MAX)
+}
+
+/// Whether this is an x86 processor: what its divisions make of 0 / 0 is negative.
+#[cfg(not(target_feature = "relaxed-simd"))]
+pub(super) fn is_x86() -> bool {
+    let zero = black_box(0.0f32);
+    (zero / zero).is_sign_negative()
+}
 
 /// How the integers of four rows meet activations.
 ///
