@@ -155,6 +155,34 @@ fn a_schema_that_is_its_own_definition_is_refused() {
     check(json!({"type": "array", "items": {"$ref": "#"}})).unwrap();
 }
 
+/// What `const` and `enum` hold is said as it stands, whatever it is called.
+#[test]
+fn a_reference_in_a_value_is_only_a_value() {
+    for schema in [
+        json!({"const": {"$ref": ""}}),
+        json!({"enum": [{"$ref": "é"}]}),
+        json!({"const": {"$ref": "#/const"}}),
+        json!({"enum": [[{"$ref": "#/$defs/none"}], {"$ref": 3}]}),
+    ] {
+        check(schema.clone()).unwrap_or_else(|error| panic!("{schema}: {error}"));
+    }
+}
+
+/// A slash in a name parts no path: such a name is spelled with an escape, which no
+/// reference may have.
+#[test]
+fn names_with_slashes_are_not_referred_to() {
+    let schema = json!({
+        "properties": {
+            "a/const": {"type": "null"},
+            "a": {"const": {"$ref": ""}},
+            "b": {"$ref": "#/properties/a/const"},
+        },
+    });
+    let error = check(schema).unwrap_err();
+    assert!(error.to_string().ends_with("leads to no schema"), "{error}");
+}
+
 #[test]
 fn every_cap_holds() {
     let many = |n: usize| -> Map<String, Value> {

@@ -99,12 +99,12 @@ pub(super) fn check(schema: &Map<String, Value>) -> Result<Value, SchemaError> {
     let mut at = Pointer::default();
     let mut checked = checker.object(schema, &mut at, 0)?;
     checker.check_references()?;
-    check_circles(&checked)?;
+    check_circles(&checked, &checker.references)?;
     tighten::tighten(&mut checked);
     Ok(checked)
 }
 
-/// Where in the schema something is, as `$ref` spells it.
+/// Where in the schema something is, as a JSON pointer (RFC 6901) spells it.
 #[derive(Default)]
 pub(super) struct Pointer {
     text: String,
@@ -115,7 +115,8 @@ impl Pointer {
     fn within<T>(&mut self, name: &str, work: impl FnOnce(&mut Self) -> T) -> T {
         let n_before = self.text.len();
         self.text.push('/');
-        self.text.push_str(name);
+        self.text
+            .push_str(&name.replace('~', "~0").replace('/', "~1"));
         let result = work(self);
         self.text.truncate(n_before);
         result
@@ -400,10 +401,9 @@ fn check_property_counts(schema: &mut Map<String, Value>, at: &Pointer) -> Resul
 
 /// Refuses schemas that are defined by themselves: those that lead back to where they
 /// began without a value in between.
-fn check_circles(root: &Value) -> Result<(), SchemaError> {
+fn check_circles(root: &Value, references: &[(String, String)]) -> Result<(), SchemaError> {
     let mut is_free = HashSet::new();
-    let references = all_references(root);
-    for reference in &references {
+    for (reference, _) in references {
         let mut path = Vec::new();
         follow(root, reference, &mut path, &mut is_free)?;
     }
@@ -426,7 +426,8 @@ fn follow<'a>(
         });
     }
     path.push(reference);
-    if let Some(schema) = root.pointer(&reference[1..]) {
+    let pointer = reference.strip_prefix('#');
+    if let Some(schema) = pointer.and_then(|pointer| root.pointer(pointer)) {
         let mut in_place = Vec::new();
         references_in_place(schema, &mut in_place);
         for next in in_place {
@@ -447,20 +448,4 @@ fn references_in_place<'a>(schema: &'a Value, found: &mut Vec<&'a str>) {
             references_in_place(schema, found);
         }
     }
-}
-
-fn all_references(value: &Value) -> Vec<&str> {
-    let mut found = Vec::new();
-    let mut open = vec![value];
-    while let Some(value) = open.pop() {
-        match value {
-            Value::Object(fields) => {
-                found.extend(fields.get("$ref").and_then(Value::as_str));
-                open.extend(fields.values());
-            }
-            Value::Array(values) => open.extend(values),
-            _ => {}
-        }
-    }
-    found
 }
