@@ -575,6 +575,8 @@ struct Flaky {
     file: Vec<u8>,
     from: u64,
     n_left: Cell<u32>,
+    /// Reads that succeed before.
+    n_sound: Cell<u32>,
 }
 
 impl ModelSource for Flaky {
@@ -583,7 +585,9 @@ impl ModelSource for Flaky {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        if offset >= self.from && self.n_left.get() > 0 {
+        if offset >= self.from && self.n_sound.get() > 0 {
+            self.n_sound.set(self.n_sound.get() - 1);
+        } else if offset >= self.from && self.n_left.get() > 0 {
             self.n_left.set(self.n_left.get() - 1);
             return Err(io::ErrorKind::ResourceBusy.into());
         }
@@ -599,6 +603,7 @@ fn a_source_that_fails_may_be_tried_again() {
         file,
         from,
         n_left: Cell::new(1),
+        n_sound: Cell::new(0),
     };
     let mut loader = ModelLoader::new(source, tiny::single_threaded()).unwrap();
     let mut n_failures = 0;
@@ -615,4 +620,41 @@ fn a_source_that_fails_may_be_tried_again() {
     };
     assert_eq!(n_failures, 1);
     assert_eq!(model.name(), "tiny fallback");
+}
+
+/// Where a tensor may be missing, candle takes a failure to read it for that.
+#[test]
+fn every_read_that_fails_is_an_error() {
+    let mut model = llama(true);
+    model
+        .tensors
+        .push(("output.weight".to_owned(), vec![N_EMBD, N_VOCAB]));
+    let file = model.gguf();
+    let tensors = Gguf::read(&file).unwrap().tensors().to_vec();
+    let from = tensors.iter().map(|tensor| tensor.offset).min().unwrap();
+    for n_sound in 0.. {
+        let source = Flaky {
+            file: file.clone(),
+            from,
+            n_left: Cell::new(1),
+            n_sound: Cell::new(n_sound),
+        };
+        let mut loader = ModelLoader::new(source, tiny::single_threaded()).unwrap();
+        let error = loop {
+            match loader.step() {
+                Ok(LoadStep::Done(_)) => break None,
+                Ok(_) => {}
+                Err(error) => break Some(error),
+            }
+        };
+        let Some(error) = error else {
+            // No read was left to fail; there is one for each tensor and expert at least.
+            assert!(n_sound as usize >= tensors.len(), "after {n_sound} reads");
+            break;
+        };
+        assert!(
+            matches!(error, EngineError::Gguf(GgufError::Io { .. })),
+            "after {n_sound} reads: {error}"
+        );
+    }
 }

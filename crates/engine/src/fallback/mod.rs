@@ -173,16 +173,16 @@ impl Plan {
             _ => quantized_phi::ModelWeights::from_gguf(content, &mut reader, device)
                 .map(Weights::Phi2),
         };
-        match (weights, reader.into_failure()) {
-            (Ok(weights), _) => Ok(weights),
-            (Err(_), Some((offset, n_bytes, source))) => Err(GgufError::Io {
+        // Candle takes a head that it can't read for one that is not there.
+        if let Some((offset, n_bytes, source)) = reader.into_failure() {
+            let error = GgufError::Io {
                 offset,
                 n_bytes,
                 source,
-            }
-            .into()),
-            (Err(error), None) => Err(EngineError::Fallback(error)),
+            };
+            return Err(error.into());
         }
+        weights.map_err(EngineError::Fallback)
     }
 }
 
