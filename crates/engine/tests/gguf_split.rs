@@ -170,6 +170,22 @@ fn impossible_numbers_are_refused() {
             "{error}"
         );
     }
+    // The greatest number has no successor where addresses have 32 bits.
+    let file = GgufWriter::new()
+        .u32("split.no", u32::MAX)
+        .u32("split.count", 2)
+        .u32("split.tensors.count", 1)
+        .tensor("a", &[8], GgmlType::F32)
+        .finish();
+    let error = Gguf::read_part(&file).unwrap_err();
+    let number = SplitError::Number {
+        part: 1 << 32,
+        count: 2,
+    };
+    assert!(
+        matches!(&error, GgufError::Split(found) if *found == number),
+        "{error}"
+    );
     // Some writers say that a whole file is the only part.
     let alone = part(0, 1, 1, &["a"]);
     assert_eq!(Gguf::read(&alone).unwrap().split(), None);

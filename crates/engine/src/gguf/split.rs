@@ -118,16 +118,17 @@ impl Split {
             None | Some(0 | 1) => return Ok(None),
             Some(count) => count as usize,
         };
-        let part = metadata.u32("split.no")? as usize + 1;
-        if part > count || count > MAX_PARTS {
+        // Where addresses have 32 bits, the greatest number has no successor.
+        let part = u64::from(metadata.u32("split.no")?) + 1;
+        if part > count as u64 || count > MAX_PARTS {
             return Err(SplitError::Number {
-                part: part as u64,
+                part,
                 count: count as u64,
             }
             .into());
         }
         Ok(Some(Self {
-            part,
+            part: part as usize,
             count,
             n_tensors: metadata.u32("split.tensors.count")? as usize,
         }))
