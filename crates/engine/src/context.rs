@@ -137,7 +137,7 @@ impl Context {
     /// cache copies them out, with what short convolutions need behind the last.
     ///
     /// # Errors
-    /// There is no memory; nothing is added.
+    /// There is no memory, or a number is not finite; nothing is added.
     ///
     /// # Panics
     /// There are not as many positions as tokens, the state is of another size, or the
@@ -147,19 +147,15 @@ impl Context {
         tokens: &[u32],
         positions: &[u8],
         conv_state: &[u8],
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), KvCopyError> {
         let Memory::Own { own, .. } = &mut self.memory else {
             unreachable!("only a context that has positions is brought back");
         };
         assert_eq!(positions.len(), tokens.len() * own.kv.position_size_bytes());
         let end = self.tokens.len() + tokens.len();
         own.conv.reserve(end)?;
-        match own.kv.copy_in(self.tokens.len(), positions) {
-            Ok(_) => {}
-            Err(KvCopyError::OutOfMemory(error)) => return Err(error.into()),
-            Err(error) => unreachable!("whole positions behind those that are held: {error}"),
-        }
-        own.conv.copy_in(end, conv_state);
+        own.kv.copy_in(self.tokens.len(), positions)?;
+        own.conv.copy_in(end, conv_state)?;
         self.tokens.extend_from_slice(tokens);
         Ok(())
     }

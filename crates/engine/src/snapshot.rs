@@ -39,7 +39,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checksum::Checksum;
 use crate::context::Context;
-use crate::decoder::DecoderMemory;
+use crate::decoder::{DecoderMemory, KvCopyError};
 use crate::error::EngineError;
 use crate::model::Model;
 use crate::quant::KERNEL_DIGEST;
@@ -129,7 +129,7 @@ pub enum SnapshotError {
     OtherModel,
     #[error("the snapshot belongs behind another text")]
     OtherPrefix,
-    /// The code has changed and its version has not.
+    /// The code has changed and its version has not, or the numbers are made up.
     #[error("the snapshot holds other numbers than are computed now")]
     OtherNumbers,
     /// The snapshot is in order.
@@ -202,6 +202,14 @@ impl<'a> Block<'a> {
     /// The tokens whose positions it holds.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
+    }
+}
+
+/// Gives bytes that were changed the checksum that fits them, as whoever makes a block
+/// on purpose does: for tests of what such a block can do.
+pub fn reseal(bytes: &mut [u8]) {
+    if let Some((summed, sum)) = bytes.split_last_chunk_mut::<CHECKSUM_BYTES>() {
+        *sum = Checksum::of(summed).to_le_bytes();
     }
 }
 
@@ -394,7 +402,14 @@ impl Restoration<'_> {
         let missing = n_past - first_position..n_common;
         let tokens = &self.prompt[n_past..end];
         self.ctx
-            .append(tokens, part(&block, missing), block.conv_state)?;
+            .append(tokens, part(&block, missing), block.conv_state)
+            .map_err(|error| match error {
+                KvCopyError::OutOfMemory(error) => SnapshotError::Engine(error.into()),
+                // No cache ever held such numbers.
+                KvCopyError::NotFinite
+                | KvCopyError::NoWholePositions { .. }
+                | KvCopyError::TooFar { .. } => SnapshotError::OtherNumbers,
+            })?;
         self.counts.n_restored += end - n_past;
         Ok(())
     }

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests too
 
 mod common;
+mod family_models;
 mod tiny;
 
 use nox_engine::sampler::Pcg32;
-use nox_engine::snapshot::{BLOCK_TOKENS, Block, PrefixKey, Restored, SnapshotError};
+use nox_engine::snapshot::{BLOCK_TOKENS, Block, PrefixKey, Restored, SnapshotError, reseal};
 use nox_engine::{
     Context, GenerateOptions, KvType, LoadOptions, Model, ModelLoader, SamplingParams, Step,
 };
@@ -264,26 +265,97 @@ fn hostile_blocks_neither_crash_nor_allocate() {
     let said = tokens(100, 1);
     let block = model.block(&filled(&model, &said), 0).unwrap();
     let mut rng = Pcg32::new(8);
-    for _ in 0..2000 {
+    let use_block = |bytes: &[u8]| {
+        let _ = Block::decode(bytes);
+        let ctx = &mut model.new_context();
+        let _ = model.restore(ctx, &said).unwrap().add(0, bytes);
+    };
+    for _ in 0..1000 {
         let mut bytes = block.clone();
         for _ in 0..1 + rng.next_u32() % 4 {
             let at = rng.next_u32() as usize % 70;
             bytes[at] = [0, 1, 0x7f, 0x80, 0xff][rng.next_u32() as usize % 5];
         }
+        reseal(&mut bytes);
+        use_block(&bytes);
         bytes.truncate(1 + rng.next_u32() as usize % block.len());
-        let _ = Block::decode(&bytes);
-        let _ = model
-            .restore(&mut model.new_context(), &said)
-            .unwrap()
-            .add(0, &bytes);
+        reseal(&mut bytes);
+        use_block(&bytes);
+    }
+    // Numbers of all kinds, at any position.
+    for _ in 0..1000 {
+        let mut bytes = block.clone();
+        for _ in 0..1 + rng.next_u32() % 4 {
+            let at = 56 + rng.next_u32() as usize % (block.len() - 56 - 8);
+            bytes[at] = [0, 0x7c, 0x7f, 0xfc, 0xff][rng.next_u32() as usize % 5];
+        }
+        reseal(&mut bytes);
+        use_block(&bytes);
     }
     // Counts whose product would wrap in 32 bits.
     for (position_size_bytes, n_tokens) in [(u32::MAX, 64), (u32::MAX, u32::MAX), (1 << 30, 4)] {
         let mut bytes = block[..64].to_vec();
         bytes[48..52].copy_from_slice(&position_size_bytes.to_le_bytes());
         bytes[52..56].copy_from_slice(&n_tokens.to_le_bytes());
+        reseal(&mut bytes);
         assert!(Block::decode(&bytes).is_err());
     }
+}
+
+/// The first positions are computed as well; what stands behind them has to be such
+/// numbers as a cache holds.
+#[test]
+fn a_number_that_is_not_finite_is_found_wherever_it_is() {
+    let said = tokens(100, 1);
+    for kv_type in [KvType::F16, KvType::F32] {
+        let model = with_kv_type(kv_type);
+        let block = model.block(&filled(&model, &said), 0).unwrap();
+        let number: &[u8] = match kv_type {
+            KvType::F32 => &f32::INFINITY.to_le_bytes(),
+            _ => &[0x00, 0x7c],
+        };
+        let positions = 56 + 4 * BLOCK_TOKENS..block.len() - 8;
+        for at in positions.step_by(1000) {
+            check_damaged(&model, &said, &block, at, number);
+        }
+        check_damaged(
+            &model,
+            &said,
+            &block,
+            block.len() - 8 - number.len(),
+            number,
+        );
+    }
+}
+
+#[test]
+fn a_state_of_convolutions_that_is_not_finite_is_found() {
+    let families = family_models::one_of_each();
+    let family = families.iter().find(|model| model.architecture == "lfm2");
+    let model = family.unwrap().load();
+    let said = tokens(100, 1);
+    let block = model.block(&filled(&model, &said), 0).unwrap();
+    for number in [f32::NAN, f32::NEG_INFINITY] {
+        // The last number of the state, and one before it.
+        for at in [block.len() - 12, block.len() - 40] {
+            check_damaged(&model, &said, &block, at, &number.to_le_bytes());
+        }
+    }
+}
+
+/// The block with `number` at `at` is refused for its numbers, and leaves what is right.
+fn check_damaged(model: &Model, said: &[u32], block: &[u8], at: usize, number: &[u8]) {
+    let mut bytes = block.to_vec();
+    bytes[at..at + number.len()].copy_from_slice(number);
+    reseal(&mut bytes);
+    let mut ctx = model.new_context();
+    let error = model.restore(&mut ctx, said).unwrap().add(0, &bytes);
+    assert!(
+        matches!(error, Err(SnapshotError::OtherNumbers)),
+        "byte {at}: {error:?}"
+    );
+    let logits = bits(&model.logits(&mut ctx, said).unwrap());
+    assert_eq!(logits, fresh(model, said), "byte {at}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use super::PREFILL_CHUNK;
 use super::config::{Mixer, ModelConfig};
-use super::kv::KvOutOfMemory;
+use super::kv::{KvCopyError, KvOutOfMemory};
 
 /// How many positions' products are held: those of a chunk and of the one before it.
 const RECENT: usize = 2 * PREFILL_CHUNK;
@@ -261,13 +261,23 @@ impl ConvMemory {
     /// Goes on from `position`, at most [`INTERVAL`] beyond the last one, by the bytes
     /// that were copied out there. There must be room for it.
     ///
+    /// # Errors
+    /// A number is not finite; nothing is changed.
+    ///
     /// # Panics
     /// They are of another size.
-    pub(crate) fn copy_in(&mut self, position: usize, bytes: &[u8]) {
+    pub(crate) fn copy_in(&mut self, position: usize, bytes: &[u8]) -> Result<(), KvCopyError> {
         assert_eq!(bytes.len(), self.state_size_bytes());
         let ConvShape { n_embd, n_kept, .. } = self.shape;
         if bytes.is_empty() {
-            return;
+            return Ok(());
+        }
+        let (products, _) = bytes.as_chunks::<4>();
+        if !products
+            .iter()
+            .all(|bytes| f32::from_le_bytes(*bytes).is_finite())
+        {
+            return Err(KvCopyError::NotFinite);
         }
         let rows = bytes.chunks_exact(4 * n_embd).enumerate();
         for (row, bytes) in rows {
@@ -282,6 +292,7 @@ impl ConvMemory {
         }
         self.held = position.saturating_sub(n_kept)..position;
         self.keep_states();
+        Ok(())
     }
 
     fn product(&self, layer: usize, position: usize) -> &[f32] {
@@ -452,7 +463,7 @@ mod tests {
             let mut bytes = Vec::new();
             kept.copy_out(position, &mut bytes);
             assert_eq!(bytes, expected_state(position));
-            memory.copy_in(position, &bytes);
+            memory.copy_in(position, &bytes).unwrap();
             assert_eq!(state(&memory), bytes);
         }
         assert_eq!(memory.rewind(139), 128);
