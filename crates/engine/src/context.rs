@@ -175,7 +175,8 @@ impl Context {
     /// [`Self::logits_at`].
     ///
     /// # Errors
-    /// There is no memory for the tokens' keys and values.
+    /// There is no memory for the tokens' keys and values, or they are not finite.
+    /// Nothing is added, and no logits are there.
     ///
     /// # Panics
     /// `n_logits` is above [`MAX_LOGITS`] or the number of tokens.
@@ -197,7 +198,7 @@ impl Context {
             self.logits.resize(n_needed, 0.0);
         }
         let logits = &mut self.logits[..n_needed];
-        decoder.forward(lane, own, scratch, tokens, n_past, logits);
+        decoder.forward(lane, own, scratch, tokens, n_past, logits)?;
         self.n_logits = n_logits;
         // Last, so that a panic above leaves the context as it was.
         self.tokens.extend_from_slice(tokens);

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::constraint::SchemaError;
-use crate::decoder::{KvOutOfMemory, ModelError};
+use crate::decoder::{KvNotFinite, KvOutOfMemory, ModelError};
 use crate::gguf::GgufError;
 use crate::quant::WeightError;
 use crate::sampler::SamplerError;
@@ -34,6 +34,8 @@ pub enum EngineError {
     Schema(#[from] SchemaError),
     #[error(transparent)]
     KvOutOfMemory(#[from] KvOutOfMemory),
+    #[error(transparent)]
+    KvNotFinite(#[from] KvNotFinite),
     /// Nothing has been allocated yet.
     #[error(
         "the model needs {needed_bytes} bytes with a context of {n_ctx} tokens, more than the {limit_bytes} that there may be"

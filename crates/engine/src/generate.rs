@@ -247,8 +247,9 @@ impl<'a> Generation<'a> {
         if n_computed > 1 {
             match self.model.extend_with_all_logits(self.ctx, &self.batch) {
                 Ok(()) => self.usage.draft_tokens += n_computed - 1,
-                // One token may still have room.
-                Err(EngineError::KvOutOfMemory(_)) => n_computed = 1,
+                // One token may still have room, and what is wrong with a guess is no
+                // matter of the reply's.
+                Err(EngineError::KvOutOfMemory(_) | EngineError::KvNotFinite(_)) => n_computed = 1,
                 Err(error) => return Err(error),
             }
         }

@@ -28,8 +28,8 @@ pub mod tuning;
 pub use constraint::{OutputFormat, SchemaError, schema_limits};
 pub use context::{Context, MAX_LOGITS};
 pub use decoder::{
-    Activation, AttentionLayer, AttentionTemperature, KvOutOfMemory, KvType, LayerSpec, Mixer,
-    ModelConfig, ModelError, PREFILL_CHUNK, QkNorm, Rope, RopeKind, YarnRamp,
+    Activation, AttentionLayer, AttentionTemperature, KvNotFinite, KvOutOfMemory, KvType,
+    LayerSpec, Mixer, ModelConfig, ModelError, PREFILL_CHUNK, QkNorm, Rope, RopeKind, YarnRamp,
     supported_architectures,
 };
 pub use error::EngineError;

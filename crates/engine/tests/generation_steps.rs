@@ -261,6 +261,36 @@ fn numerical_failure_is_an_error_and_leaves_nothing_behind() {
     assert_eq!(ctx.n_past(), 0);
 }
 
+/// The last token's logits are finite all the same if nothing of the bad one is stored,
+/// and would come from whatever was in its place before.
+#[test]
+fn numerical_failure_in_the_middle_of_a_prompt_is_an_error() {
+    let tiny = Tiny::default();
+    let mut file = tiny.gguf();
+    let gguf = nox_engine::gguf::Gguf::read(&file).unwrap();
+    let row = gguf.tensor("token_embd.weight").unwrap().offset as usize
+        + 40 * tiny::N_EMBD as usize * size_of::<f32>();
+    file[row..row + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let loader = nox_engine::ModelLoader::new(file, tiny::single_threaded()).unwrap();
+    let model = loader.load().unwrap();
+    let mut ctx = model.new_context();
+    // Another conversation, whose keys and values lie where those of the next would.
+    model.logits(&mut ctx, &[9, 8, 7, 6, 5]).unwrap();
+    let prompt = vec![1, 2, 40, 3, 4];
+    let error = model.logits(&mut ctx, &prompt).unwrap_err();
+    assert!(matches!(error, EngineError::KvNotFinite(_)), "{error}");
+    let mut generation = model.generate(&mut ctx, prompt, greedy(3)).unwrap();
+    let error = generation.step().unwrap_err();
+    assert!(matches!(error, EngineError::KvNotFinite(_)), "{error}");
+    drop(generation);
+    assert_eq!(ctx.n_past(), 0);
+    let bits = |ctx: &mut _| -> Vec<u32> {
+        let logits = model.logits(ctx, &[1, 2, 3]).unwrap();
+        logits.iter().map(|logit| logit.to_bits()).collect()
+    };
+    assert_eq!(bits(&mut ctx), bits(&mut model.new_context()));
+}
+
 #[test]
 fn prompts_and_options_are_checked() {
     let model = Tiny::default().load();

@@ -623,6 +623,8 @@ fn engine_kind(error: &EngineError) -> ErrorKind {
         EngineError::Template(error) => template_kind(error),
         EngineError::Model(error) => model_kind(error),
         EngineError::Sampler(error) => sampler_kind(error),
+        // Weights whose products leave the floats' range.
+        EngineError::KvNotFinite(_) => ErrorKind::CorruptModel,
         EngineError::KvOutOfMemory(_) | EngineError::NotEnoughMemory { .. } => {
             ErrorKind::OutOfMemory
         }

@@ -61,6 +61,16 @@ pub struct KvOutOfMemory {
     pub size_bytes: usize,
 }
 
+/// Keys or values have left the floats' range: a broken model file, or a broken kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "keys or values of position {position} are not finite: the computation has failed numerically"
+)]
+pub struct KvNotFinite {
+    /// Where, counted in tokens from 0.
+    pub position: usize,
+}
+
 /// Bytes that were to become positions of the cache, and do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // the fields are named by the messages

@@ -30,7 +30,7 @@ pub use config::{
 pub(crate) use conv::ConvMemory;
 pub use error::ModelError;
 pub(crate) use kv::{KvCache, KvCopyError};
-pub use kv::{KvOutOfMemory, KvType};
+pub use kv::{KvNotFinite, KvOutOfMemory, KvType};
 pub use rope_scaling::{Rope, YarnRamp};
 pub(crate) use weights::{PlannedTensor, Weights, assemble, plan};
 
@@ -221,6 +221,10 @@ impl Decoder {
     /// # Shape
     /// `tokens: [n_tokens]`, each below `n_vocab`; `logits: [n_logits, n_vocab] f32`
     ///
+    /// # Errors
+    /// A key or a value is not finite. What is remembered from `n_past` on is not to be
+    /// used, what is before is as it was; there are no logits.
+    ///
     /// # Panics
     /// There are no tokens, too many, or unknown ones, or the cache has no room, or
     /// there are more logits than tokens.
@@ -232,7 +236,7 @@ impl Decoder {
         tokens: &[u32],
         n_past: usize,
         logits: &mut [f32],
-    ) {
+    ) -> Result<(), KvNotFinite> {
         assert!((1..=PREFILL_CHUNK).contains(&tokens.len()));
         self.embed(tokens, &mut scratch.x);
         for (rope, rotations) in self.ropes.iter().zip(&mut scratch.rotations) {
@@ -246,7 +250,7 @@ impl Decoder {
         };
         memory.conv.begin(n_past, tokens.len());
         for layer in 0..self.config.n_layer() {
-            self.layer(lane, memory, scratch, layer, chunk);
+            self.layer(lane, memory, scratch, layer, chunk)?;
         }
         memory.conv.commit(tokens.len());
         let n_logits = logits.len() / self.config.n_vocab;
@@ -257,6 +261,7 @@ impl Decoder {
             let last = &mut x[(tokens.len() - n_logits) * n_embd..];
             self.head(lane, last, &mut scratch.normed, logits);
         }
+        Ok(())
     }
 
     fn layer(
@@ -266,12 +271,12 @@ impl Decoder {
         scratch: &mut Scratch,
         layer: usize,
         chunk: Chunk,
-    ) {
+    ) -> Result<(), KvNotFinite> {
         let weights = &self.weights.layers[layer];
         self.norm_stream(lane, scratch, weights.attn_norm.as_deref(), chunk.n_tokens);
         match (&self.config.layers[layer].mixer, &weights.mixer) {
             (Mixer::Attention(spec), MixerWeights::Attention(weights)) => {
-                self.attend(lane, &mut memory.kv, scratch, (layer, spec), weights, chunk);
+                self.attend(lane, &mut memory.kv, scratch, (layer, spec), weights, chunk)?;
             }
             (Mixer::ShortConv { .. }, MixerWeights::ShortConv(weights)) => {
                 self.convolve(lane, &mut memory.conv, scratch, layer, weights, chunk);
@@ -292,6 +297,7 @@ impl Decoder {
             weights.post_ffn_norm.as_deref(),
             chunk.n_tokens,
         );
+        Ok(())
     }
 
     fn embed(&self, tokens: &[u32], x: &mut [f32]) {
@@ -313,7 +319,7 @@ impl Decoder {
         (layer, spec): (usize, &AttentionLayer),
         weights: &AttentionWeights,
         chunk: Chunk,
-    ) {
+    ) -> Result<(), KvNotFinite> {
         let config = &self.config;
         let Chunk { n_past, n_tokens } = chunk;
         let (n_embd, n_q, n_kv) = (config.n_embd, config.n_q(), config.n_kv());
@@ -341,9 +347,11 @@ impl Decoder {
         let slot = self.slot_of_layer[layer];
         let pairs = k.chunks_exact(n_kv).zip(v.chunks_exact(n_kv));
         for (i, (k, v)) in pairs.enumerate() {
-            if !kv.store(slot, n_past + i, k, v) {
-                // The cache must not hide it: the logits will not be finite either.
-                scratch.x[i * n_embd..][..n_embd].fill(f32::NAN);
+            let position = n_past + i;
+            if !kv.store(slot, position, k, v) {
+                // In its place is what was there before, perhaps of another
+                // conversation: later tokens would get sound numbers from it.
+                return Err(KvNotFinite { position });
             }
         }
         let spec = AttentionSpec {
@@ -363,6 +371,7 @@ impl Decoder {
             out: &mut scratch.delta[..n_tokens * n_embd],
         };
         lane.matmul(attended, n_tokens, &mut [product]);
+        Ok(())
     }
 
     /// Normalises a token's queries and keys, as many elements together as the norms have.
