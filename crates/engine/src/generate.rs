@@ -104,8 +104,9 @@ enum State {
 /// A reply in the making.
 ///
 /// # Cancel safety
-/// Dropping it at any time leaves the [`Context`] with the tokens computed so far,
-/// and the next prompt reuses what it shares with them.
+/// Dropping it at any time leaves the [`Context`] with the prompt's and the reply's
+/// tokens computed so far, none of those that were computed ahead, and the next prompt
+/// reuses what it shares with them.
 pub struct Generation<'a> {
     model: &'a Model,
     ctx: &'a mut Context,
@@ -371,6 +372,14 @@ impl std::fmt::Debug for Generation<'_> {
         f.debug_struct("Generation")
             .field("usage", &self.usage)
             .field("ids", &self.ids())
+impl Drop for Generation<'_> {
+    /// Nobody has said what was computed ahead, and what the context holds may be kept
+    /// for later runs.
+    fn drop(&mut self) {
+        self.ctx.truncate(self.tokens.len());
+    }
+}
+
             .finish_non_exhaustive()
     }
 }

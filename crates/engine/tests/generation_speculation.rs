@@ -45,6 +45,7 @@ fn run(
         pieces,
         reason,
     };
+    drop(generation);
     let n_known = prompt.len() + reply.ids.len();
     assert!(ctx.n_past() <= n_known, "nothing stays that nobody said");
     assert_eq!(ctx.tokens(), &[prompt, &reply.ids].concat()[..ctx.n_past()]);
@@ -203,22 +204,34 @@ fn turns_that_follow_find_a_context_that_was_never_ahead() {
 #[test]
 fn dropped_anywhere_the_context_can_be_used_again() {
     let model = Tiny::default().load();
-    let prompt = repeating();
-    let options = sampled(0.3, 2, 30);
-    let fresh = &mut model.new_context();
-    let (expected, _) = run(&model, fresh, &prompt, &options, Speculation::Off);
-    for n_steps in 0..25 {
-        let mut ctx = model.new_context();
-        let ahead = GenerateOptions {
-            speculation: Speculation::Always,
-            ..options.clone()
-        };
-        let mut generation = model.generate(&mut ctx, prompt.clone(), ahead).unwrap();
-        for _ in 0..n_steps {
-            generation.step().unwrap();
+    // The second reply goes round in a circle, so guesses come true.
+    let mut n_accepted = 0;
+    for (prompt, options, n_steps_max) in [
+        (repeating(), sampled(0.3, 2, 30), 25),
+        (vec![9, 8, 7], sampled(0.0, 0, 120), 100),
+    ] {
+        let fresh = &mut model.new_context();
+        let (expected, _) = run(&model, fresh, &prompt, &options, Speculation::Off);
+        for n_steps in 0..n_steps_max {
+            let mut ctx = model.new_context();
+            let ahead = GenerateOptions {
+                speculation: Speculation::Always,
+                ..options.clone()
+            };
+            let mut generation = model.generate(&mut ctx, prompt.clone(), ahead).unwrap();
+            for _ in 0..n_steps {
+                generation.step().unwrap();
+            }
+            let said = [&prompt, generation.ids()].concat();
+            n_accepted += generation.usage().accepted_tokens;
+            drop(generation);
+            assert!(
+                said.starts_with(ctx.tokens()),
+                "nothing stays that nobody said, after {n_steps} steps"
+            );
+            let (again, _) = run(&model, &mut ctx, &prompt, &options, Speculation::Always);
+            assert_eq!(again, expected, "after {n_steps} steps");
         }
-        drop(generation);
-        let (again, _) = run(&model, &mut ctx, &prompt, &options, Speculation::Always);
-        assert_eq!(again, expected, "after {n_steps} steps");
     }
+    assert!(n_accepted > 100, "{n_accepted}");
 }
