@@ -242,7 +242,7 @@ impl<'a> Generation<'a> {
         while self.ctx.n_past() < before.len() {
             self.model.extend(self.ctx, before)?;
         }
-        self.fill_batch()?;
+        self.fill_batch();
         let stopwatch = Stopwatch::start();
         let mut n_computed = self.batch.len();
         if n_computed > 1 {
@@ -263,7 +263,7 @@ impl<'a> Generation<'a> {
     }
 
     /// Collects the last token and what is worth computing with it.
-    fn fill_batch(&mut self) -> Result<(), EngineError> {
+    fn fill_batch(&mut self) {
         let n_left = self.max_tokens - self.usage.completion_tokens;
         let n_room = self.model.n_ctx() - self.tokens.len();
         let costs = self.model.forward_costs().borrow();
@@ -276,13 +276,18 @@ impl<'a> Generation<'a> {
             .iter()
             .position(|&id| tokenizer.is_end_of_generation(id));
         let mut guess = &guess[..n_before_end.unwrap_or(guess.len())];
-        if let Some(constraint) = &mut self.constraint {
-            guess = &guess[..constraint.count_allowed(guess)?];
+        if self.constraint.is_some() {
+            // The grammar is not asked about guesses: what it may spend on a reply is
+            // bounded, and a reply must not end for what was never said. It allows no
+            // token without text but an end.
+            let n_text = guess
+                .iter()
+                .position(|&id| tokenizer.token_bytes(id).is_empty());
+            guess = &guess[..n_text.unwrap_or(guess.len())];
         }
         self.batch.clear();
         self.batch.extend(self.tokens.last());
         self.batch.extend(guess);
-        Ok(())
     }
 
     fn sample(&mut self, logits_idx: usize) -> Result<Step, EngineError> {
@@ -367,11 +372,6 @@ impl<'a> Generation<'a> {
     }
 }
 
-impl std::fmt::Debug for Generation<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Generation")
-            .field("usage", &self.usage)
-            .field("ids", &self.ids())
 impl Drop for Generation<'_> {
     /// Nobody has said what was computed ahead, and what the context holds may be kept
     /// for later runs.
@@ -380,6 +380,11 @@ impl Drop for Generation<'_> {
     }
 }
 
+impl std::fmt::Debug for Generation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generation")
+            .field("usage", &self.usage)
+            .field("ids", &self.ids())
             .finish_non_exhaustive()
     }
 }

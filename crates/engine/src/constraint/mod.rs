@@ -135,16 +135,6 @@ impl Constraint {
             .check_stop()
             .map_err(|error| too_complex(&error))
     }
-
-    /// How many of these tokens may follow one after the other.
-    ///
-    /// # Errors
-    /// The grammar has become too complex.
-    pub(crate) fn count_allowed(&mut self, tokens: &[u32]) -> Result<usize, SchemaError> {
-        self.parser
-            .validate_tokens_raw(tokens)
-            .map_err(|error| too_complex(&error))
-    }
 }
 
 fn too_complex(error: &impl fmt::Display) -> SchemaError {
