@@ -15,7 +15,7 @@ use crate::chat_order::InOrder;
 use crate::chat_replies::{Lookup, RequestKey};
 use crate::chat_routes::call_error;
 use crate::chat_teller::Teller;
-use crate::chat_turn::{Beginning, KeptTurn};
+use crate::chat_turn::{Beginning, KeptTurn, is_full};
 use crate::connection::Call;
 use crate::error::RuntimeError;
 use crate::loader::or_cancelled;
@@ -120,7 +120,11 @@ impl Shared {
         let request = ChatRequest::parse_with(ask.params, &stored.settings, &stored.runtime)?;
         let context = self.context(&request, &stored, &place, key)?;
         let prepared = PreparedTurn::new(request, context);
-        let kept = match self.begin(call, &prepared, &place, key)? {
+        let mut begun = self.begin(call, &prepared, &place, key);
+        if is_full(&begun) && self.warm.clear().await {
+            begun = self.begin(call, &prepared, &place, key);
+        }
+        let kept = match begun? {
             Some(Beginning::Answered(result)) => {
                 teller.repeat(&result);
                 return Ok(*result);
@@ -292,7 +296,7 @@ impl Shared {
                     let Some(kept) = kept else {
                         return Ok(outcome.result);
                     };
-                    let result = kept.finish(*outcome)?;
+                    let result = kept.finish(*outcome, &self.warm).await?;
                     // Where another answered, the engine may still hold a turn that was taken
                     // back.
                     let is_ours = result.meta.session.is_some() && result.meta.lane.is_some();
@@ -304,7 +308,7 @@ impl Shared {
                 Err(failure) => {
                     teller.flush();
                     if let Some(kept) = kept {
-                        kept.fail(failure.partial)?;
+                        kept.fail(failure.partial, &self.warm).await?;
                     }
                     return Err(call_error(failure.error));
                 }

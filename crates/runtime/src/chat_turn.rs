@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::chat_replies::RequestKey;
 use crate::chats::{Chats, Writing};
 use crate::error::RuntimeError;
+use crate::warm::Warm;
 
 /// What was said is not saved more often, however fast it comes.
 const SAVE_INTERVAL_MS: f64 = 1000.0;
@@ -111,8 +112,16 @@ impl KeptTurn {
     }
 
     /// Stores the turn with what is known of it, and completes the result by where
-    /// it stands. A cancelled turn in which nothing was said is taken back.
-    pub(crate) fn finish(mut self, outcome: TurnOutcome) -> Result<HandleChatResult, RuntimeError> {
+    /// it stands. A cancelled turn in which nothing was said is taken back. Where there
+    /// is no room for it, what is kept for warm starts goes first.
+    ///
+    /// # Cancel safety
+    /// Dropped, it ends the turn as dropping the turn does.
+    pub(crate) async fn finish(
+        mut self,
+        outcome: TurnOutcome,
+        warm: &Warm,
+    ) -> Result<HandleChatResult, RuntimeError> {
         let mut result = outcome.result;
         let Some(handle) = self.handle.clone() else {
             return Ok(result);
@@ -129,13 +138,19 @@ impl KeptTurn {
             is_cut,
         };
         let is_kept = !is_cut || has_text(&result);
-        let ended = self.chats.with(|store| {
-            if is_kept {
-                ending.store(store, &handle, &mut result)
-            } else {
-                store.abandon_turn(&handle)
-            }
-        });
+        let mut end = || {
+            self.chats.with(|store| {
+                if is_kept {
+                    ending.store(store, &handle, &mut result)
+                } else {
+                    store.abandon_turn(&handle)
+                }
+            })
+        };
+        let mut ended = end();
+        if is_full(&ended) && warm.clear().await {
+            ended = end();
+        }
         match ended {
             Ok(()) if is_kept => {}
             // Somebody may have deleted the chat meanwhile.
@@ -152,9 +167,13 @@ impl KeptTurn {
     }
 
     /// Ends a turn that failed: what was said stays, a turn without a word goes.
-    pub(crate) fn fail(self, partial: Option<Box<TurnOutcome>>) -> Result<(), RuntimeError> {
+    pub(crate) async fn fail(
+        self,
+        partial: Option<Box<TurnOutcome>>,
+        warm: &Warm,
+    ) -> Result<(), RuntimeError> {
         match partial {
-            Some(outcome) => self.finish(*outcome).map(drop),
+            Some(outcome) => self.finish(*outcome, warm).await.map(drop),
             // Dropping does the rest.
             None => Ok(()),
         }
@@ -258,6 +277,11 @@ fn complete(
         turn: number,
     });
     meta.session_log = Some(before.path.clone());
+}
+
+/// Whether the database found no room.
+pub(crate) fn is_full<T>(outcome: &Result<T, RuntimeError>) -> bool {
+    matches!(outcome, Err(RuntimeError::Store(StoreError::Full)))
 }
 
 fn has_text(result: &HandleChatResult) -> bool {

@@ -21,7 +21,7 @@ use crate::error::{ImportError, ParamError, RuntimeError};
 use crate::loader::{Engine, join_sources, or_cancelled};
 use crate::model_id::ModelId;
 use crate::params::Params;
-use crate::platform::{ByteStream, ModelWriter, Platform, StorageError};
+use crate::platform::{ByteStream, ModelWriter, Platform, StorageError, StoreUsage};
 use crate::progress::Meter;
 use crate::queue::Turn;
 use crate::runtime::Shared;
@@ -149,11 +149,11 @@ impl Shared {
             }
             .into());
         }
-        let usage = self.store.usage().await?;
-        let free_bytes = usage
-            .quota_bytes
-            .map(|quota| quota.saturating_sub(usage.usage_bytes.unwrap_or(0)));
-        if free_bytes.is_some_and(|free_bytes| needed_bytes > free_bytes) {
+        let mut usage = self.store.usage().await?;
+        if !has_room(&usage, needed_bytes) && self.warm.clear().await {
+            usage = self.store.usage().await?;
+        }
+        if !has_room(&usage, needed_bytes) {
             return Err(StorageError::Full {
                 needed_bytes,
                 usage,
@@ -346,15 +346,27 @@ impl Shared {
                 }
                 .into());
             }
-            writer
-                .write(&chunk)
-                .await
-                .map_err(|error| needs(error, total))?;
+            if let Err(error) = writer.write(&chunk).await {
+                if matches!(error, StorageError::Full { .. }) {
+                    // This file can't go on, but the next attempt may fit.
+                    self.warm.clear().await;
+                }
+                return Err(needs(error, total).into());
+            }
             hash.update(&chunk);
             meter.tell(n_bytes);
         }
         Ok(hex(&hash.finalize()))
     }
+}
+
+/// Whether so much more fits, as far as the platform tells.
+fn has_room(usage: &StoreUsage, needed_bytes: u64) -> bool {
+    let used_bytes = usage.usage_bytes.unwrap_or(0);
+    let free_bytes = usage
+        .quota_bytes
+        .map(|quota| quota.saturating_sub(used_bytes));
+    free_bytes.is_none_or(|free_bytes| needed_bytes <= free_bytes)
 }
 
 /// The whole size says more than the bytes that came so far.

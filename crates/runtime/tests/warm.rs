@@ -5,18 +5,21 @@
 
 mod common;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use common::gguf::TinyModel;
-use common::{Folder, Host, Setup, in_file};
+use common::{Folder, Host, Pieces, Setup, in_file};
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, ready};
-use nox_protocol::{FinishReason, HandleChatResult, StorageKind};
-use nox_runtime::store::{FileSnapshots, MemorySnapshots};
-use nox_runtime::{SnapshotName, SnapshotStore, StorageError, StoredSnapshot};
+use nox_protocol::{ErrorKind, FinishReason, HandleChatResult, StorageKind};
+use nox_runtime::store::{FileChats, FileSnapshots, MemorySnapshots, MemoryStore};
+use nox_runtime::{
+    ChatDatabase, OpenError, Platform, SnapshotName, SnapshotStore, StorageError, StoredSnapshot,
+};
+use nox_store::{SessionId, Store};
 use serde_json::{Value, json};
 
 const SYSTEM: &str = "You are a clerk of few words. Answer politely, never guess, and \
@@ -499,6 +502,177 @@ fn the_process_may_end_at_any_moment() {
         host.step();
     }
     assert!(n_before > 3, "{n_before} files");
+}
+
+/// A host whose models and blocks share room for the built-in model, another one and
+/// 1,000 bytes, with blocks that take more than that.
+fn host_without_room() -> (Host, Rc<MemorySnapshots>) {
+    let snapshots = Rc::new(MemorySnapshots::new());
+    let n_bytes = TinyModel::default().bytes().len() as u64;
+    let store = MemoryStore::new().with_quota_bytes(2 * n_bytes + 1000);
+    let host = Host::greeted(Setup {
+        store: Rc::new(store.with_snapshots(Rc::clone(&snapshots))),
+        snapshots: Some(Rc::clone(&snapshots) as _),
+        ..Setup::default()
+    });
+    ask(&host, "Who are you?", &json!("new"));
+    let blocks = listed(&*snapshots);
+    assert!(blocks.iter().map(|block| block.size_bytes).sum::<u64>() > 1000);
+    (host, snapshots)
+}
+
+#[test]
+fn blocks_make_room_for_a_model() {
+    let (host, snapshots) = host_without_room();
+    let model = TinyModel::default().bytes();
+    host.import(&json!({}), "other.gguf", &model).unwrap();
+    assert_eq!(listed(&*snapshots), []);
+    // What has no room without them, either, is refused with what is true then.
+    ask(&host, "Who are you?", &json!("new"));
+    let refused = host.import(&json!({}), "third.gguf", &model).unwrap_err();
+    assert_eq!(refused.data.kind, ErrorKind::QuotaExceeded);
+    assert_eq!(refused.data.detail["usage_bytes"], json!(2 * model.len()));
+}
+
+#[test]
+fn blocks_make_room_for_the_next_attempt_of_a_model_of_unknown_size() {
+    let (host, snapshots) = host_without_room();
+    let model = TinyModel::default().bytes();
+    let import = || {
+        let mut bytes = Pieces::new(&model);
+        bytes.hides_size = true;
+        host.end(&host.begin_import(&json!({}), "other.gguf", bytes))
+    };
+    let refused = import().unwrap_err();
+    assert_eq!(refused.data.kind, ErrorKind::QuotaExceeded);
+    assert_eq!(listed(&*snapshots), []);
+    import().unwrap();
+}
+
+/// A database that may not grow any more than a little from the moment on when it is
+/// opened.
+struct Cramped(FileChats);
+
+impl ChatDatabase for Cramped {
+    fn kind(&self) -> StorageKind {
+        self.0.kind()
+    }
+
+    fn open(&self, host: Box<dyn nox_store::Host>) -> LocalBoxFuture<'_, Result<Store, OpenError>> {
+        async {
+            let mut store = self.0.open(host).await?;
+            store.set_max_bytes(store.size_bytes()? + 64 * 1024)?;
+            Ok(store)
+        }
+        .boxed_local()
+    }
+
+    fn take_over(
+        &self,
+        host: Box<dyn nox_store::Host>,
+    ) -> LocalBoxFuture<'_, Result<Store, OpenError>> {
+        self.0.take_over(host)
+    }
+
+    fn put_aside(&self) -> LocalBoxFuture<'_, Result<String, OpenError>> {
+        self.0.put_aside()
+    }
+
+    fn release(&self) -> LocalBoxFuture<'_, ()> {
+        self.0.release()
+    }
+
+    fn wanted(&self) -> LocalBoxFuture<'_, ()> {
+        self.0.wanted()
+    }
+
+    fn freed(&self) -> LocalBoxFuture<'_, ()> {
+        self.0.freed()
+    }
+}
+
+/// Blocks that share the disk with a database: what is left of them when all are gone
+/// is room there, which is a chat that goes with them.
+struct Sharing {
+    inner: MemorySnapshots,
+    chats: PathBuf,
+    filler: RefCell<Option<SessionId>>,
+}
+
+impl SnapshotStore for Sharing {
+    fn kind(&self) -> StorageKind {
+        StorageKind::Files
+    }
+
+    fn list(&self) -> LocalBoxFuture<'_, Result<Vec<StoredSnapshot>, StorageError>> {
+        self.inner.list()
+    }
+
+    fn read<'a>(
+        &'a self,
+        name: &'a SnapshotName,
+        size_bytes: usize,
+    ) -> LocalBoxFuture<'a, Result<Option<Vec<u8>>, StorageError>> {
+        self.inner.read(name, size_bytes)
+    }
+
+    fn write<'a>(
+        &'a self,
+        name: &'a SnapshotName,
+        bytes: &'a [u8],
+    ) -> LocalBoxFuture<'a, Result<(), StorageError>> {
+        self.inner.write(name, bytes)
+    }
+
+    fn remove<'a>(
+        &'a self,
+        name: &'a SnapshotName,
+    ) -> LocalBoxFuture<'a, Result<(), StorageError>> {
+        let removed = self.inner.remove(name);
+        if listed(&self.inner).is_empty()
+            && let Some(filler) = self.filler.take()
+        {
+            let mut store = common::chats::open(&self.chats);
+            store.delete(&filler).unwrap();
+        }
+        removed
+    }
+}
+
+#[test]
+fn blocks_make_room_for_what_is_said() {
+    // In the first case the question finds no room, in the second the reply.
+    for (question, max_tokens) in [("and so on ".repeat(100), 1), ("Hi".to_owned(), 150)] {
+        let folder = Folder::new();
+        let path = folder.chats();
+        let mut store = common::chats::open(&path);
+        let filler = common::chats::say(&mut store, "default", None, "hi", &"x".repeat(400_000));
+        drop(store);
+        let snapshots = Rc::new(Sharing {
+            inner: MemorySnapshots::new(),
+            chats: path.clone(),
+            filler: RefCell::new(Some(filler)),
+        });
+        let host = Host::greeted(Setup {
+            snapshots: Some(Rc::clone(&snapshots) as _),
+            chats: Box::new(move |platform| {
+                let platform: Rc<dyn Platform> = Rc::clone(platform) as _;
+                Rc::new(Cramped(FileChats::new(path, platform)))
+            }),
+            ..Setup::default()
+        });
+        let mut n_turns = 0;
+        while snapshots.filler.borrow().is_some() {
+            let params = json!({"messages": [{"role": "user", "content": question}],
+                "temperature": 0, "max_tokens": max_tokens});
+            let result = host.chat(&params).unwrap();
+            assert!(result.meta.session.is_some());
+            settle(&host);
+            n_turns += 1;
+            assert!(n_turns < 500, "it was never full");
+        }
+        assert!(n_turns > 1, "there was no room to begin with");
+    }
 }
 
 /// A store of which the Nth operation fails, and every later one if so wished.

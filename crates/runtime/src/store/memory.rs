@@ -12,6 +12,7 @@ use nox_protocol::StorageKind;
 
 use crate::model_id::ModelId;
 use crate::platform::{ModelStore, ModelWriter, StorageError, StoreUsage, StoredModel};
+use crate::store::MemorySnapshots;
 
 /// A store in memory.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +20,8 @@ pub struct MemoryStore {
     shared: Rc<Shared>,
     warning: Option<String>,
     quota_bytes: Option<u64>,
+    /// What takes of the same room.
+    snapshots: Option<Rc<MemorySnapshots>>,
 }
 
 #[derive(Debug, Default)]
@@ -45,10 +48,19 @@ impl MemoryStore {
         self
     }
 
+    /// The same store, which has its room together with these snapshots.
+    pub fn with_snapshots(mut self, snapshots: Rc<MemorySnapshots>) -> Self {
+        self.snapshots = Some(snapshots);
+        self
+    }
+
     fn room(&self) -> StoreUsage {
         let files = self.shared.files.borrow();
+        let files_bytes: u64 = files.values().map(|bytes| bytes.len() as u64).sum();
+        let snapshots = self.snapshots.as_ref();
+        let snapshots_bytes = snapshots.map_or(0, |snapshots| snapshots.size_bytes());
         StoreUsage {
-            usage_bytes: Some(files.values().map(|bytes| bytes.len() as u64).sum()),
+            usage_bytes: Some(files_bytes + snapshots_bytes),
             quota_bytes: self.quota_bytes,
             persisted: Some(false),
         }

@@ -22,6 +22,12 @@ impl MemorySnapshots {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// What the blocks take.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        let blocks = self.blocks.borrow();
+        blocks.values().map(|(_, bytes)| bytes.len() as u64).sum()
+    }
 }
 
 impl SnapshotStore for MemorySnapshots {

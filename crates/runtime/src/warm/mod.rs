@@ -13,6 +13,7 @@
 //!   held is computed. No failure of the store is ever the user's.
 //! - There is a budget of bytes. Of the blocks that no other follows, the one unused
 //!   for longest goes first, so that beginnings stay longer than ends.
+//! - Where storage has no room for a model or a turn, all blocks make room for it.
 //! - A model's blocks go with its file.
 
 mod index;
@@ -97,6 +98,17 @@ impl Warm {
             let _ = store.remove(&name).await;
             self.index.borrow_mut().remove(&name);
         }
+    }
+
+    /// Removes everything, to make room for what can't be computed again. Tells whether
+    /// there was anything.
+    pub(crate) async fn clear(&self) -> bool {
+        // Without a list, what is known of goes.
+        let _ = self.list().await;
+        let names = self.index.borrow().names(|_| true);
+        let has_any = !names.is_empty();
+        self.remove(names).await;
+        has_any
     }
 
     /// Removes blocks until no more than `budget_bytes` are taken, and no more files than

@@ -133,6 +133,8 @@ pub struct Pieces {
     at: usize,
     /// Breaks off after so many bytes.
     pub fails_at: Option<usize>,
+    /// Whether how many there are is not said beforehand.
+    pub hides_size: bool,
 }
 
 impl Pieces {
@@ -141,6 +143,7 @@ impl Pieces {
             bytes: bytes.to_vec(),
             at: 0,
             fails_at: None,
+            hides_size: false,
         }
     }
 
@@ -159,7 +162,7 @@ impl Pieces {
 
 impl ByteStream for Pieces {
     fn size_bytes(&self) -> Option<u64> {
-        Some(self.bytes.len() as u64)
+        (!self.hides_size).then_some(self.bytes.len() as u64)
     }
 
     fn next(&mut self) -> LocalBoxFuture<'_, Result<Option<Vec<u8>>, StreamError>> {
