@@ -15,6 +15,7 @@ use futures::{FutureExt, StreamExt};
 use nox_core::{
     Backend, BackendEvent, Completion, GenerateRequest, Phase, ReplyFormat, SamplingOptions,
 };
+use nox_engine::sampler::SamplerError;
 use nox_engine::snapshot::Restored;
 use nox_engine::template::{ChatMessage, TemplateError};
 use nox_engine::{
@@ -200,8 +201,8 @@ impl Reply<'_> {
         self.count(&generation);
         drop(generation);
         self.shared.note_n_past(context.n_past());
-        if matches!(outcome, Err(RuntimeError::Engine(_))) && self.restored.n_restored > 0 {
-            // Numbers that came from storage may be what was wrong with it.
+        if self.restored.n_restored > 0 && outcome.as_ref().is_err_and(is_of_wrong_numbers) {
+            // They may have come from storage.
             self.shared.warm.remove_model(id).await;
         }
         outcome
@@ -348,6 +349,17 @@ fn chat_message(message: &Message) -> ChatMessage {
     ChatMessage::new(message.role.as_str(), message.content.as_str())
 }
 
+/// Whether the engine failed because of the numbers that it computed with, rather than
+/// for want of memory or by what it was asked.
+fn is_of_wrong_numbers(error: &RuntimeError) -> bool {
+    matches!(
+        error,
+        RuntimeError::Engine(EngineError::Sampler(
+            SamplerError::NotFinite { .. } | SamplerError::Empty
+        ))
+    )
+}
+
 /// The conversation with its system text in front of the first other message;
 /// `None` when it has none.
 fn without_system_role(messages: &[Message]) -> Option<Vec<ChatMessage>> {
@@ -359,4 +371,37 @@ fn without_system_role(messages: &[Message]) -> Option<Vec<ChatMessage>> {
     let first = folded.first_mut()?;
     first.content = format!("{}\n\n{}", system.content, first.content);
     Some(folded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_wrong_numbers_count_against_what_was_brought_back() {
+        let out_of_range = SamplerError::OutOfRange {
+            field: "temperature",
+            found: -1.0,
+            expected: "at least 0",
+        };
+        let overflow = EngineError::ContextOverflow {
+            needed: 2,
+            n_ctx: 1,
+        };
+        let not_finite = SamplerError::NotFinite {
+            token: 0,
+            found: f32::NAN,
+        };
+        for (error, expected) in [
+            (EngineError::from(not_finite), true),
+            (SamplerError::Empty.into(), true),
+            (out_of_range.into(), false),
+            (overflow, false),
+            (EngineError::EmptyPrompt, false),
+        ] {
+            let error = RuntimeError::from(error);
+            assert_eq!(is_of_wrong_numbers(&error), expected, "{error:?}");
+        }
+        assert!(!is_of_wrong_numbers(&RuntimeError::Cancelled));
+    }
 }
