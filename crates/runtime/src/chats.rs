@@ -119,6 +119,11 @@ impl Chats {
         self.kind.get()
     }
 
+    /// Whether the database can be used now.
+    pub(crate) fn is_open(&self) -> bool {
+        self.usable().is_ok()
+    }
+
     fn usable(&self) -> Result<(), ChatsError> {
         match &*self.state.borrow() {
             State::Open {

@@ -154,8 +154,11 @@ impl Shared {
             self.unload(engine);
         }
         for file in files {
-            self.store.remove(&file).await?;
-            self.catalogue.forget(&file);
+            match self.store.remove(&file).await {
+                // Another tab was quicker.
+                Ok(()) | Err(StorageError::NotFound { .. }) => self.catalogue.forget(&file),
+                Err(error) => return Err(error.into()),
+            }
         }
         self.warm.remove_model(&id).await;
         Ok(ModelsRemoveResult {

@@ -73,13 +73,12 @@ impl Shared {
     pub(crate) async fn storage_estimate(&self) -> Result<StorageEstimateResult, RuntimeError> {
         let usage = self.store.usage().await?;
         let models = self.store.list().await?;
-        self.warm.list_once().await;
         Ok(StorageEstimateResult {
             usage_bytes: usage.usage_bytes,
             quota_bytes: usage.quota_bytes,
             models_bytes: models.iter().map(|model| model.size_bytes).sum(),
             chats_bytes: self.chats.info().size_bytes,
-            snapshots_bytes: self.warm.size_bytes(),
+            snapshots_bytes: self.warm.size_bytes().await,
             persisted: usage.persisted,
         })
     }

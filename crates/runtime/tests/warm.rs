@@ -13,11 +13,13 @@ use std::rc::Rc;
 use common::gguf::TinyModel;
 use common::{Folder, Host, Pieces, Setup, in_file};
 use futures::FutureExt;
+use futures::channel::oneshot;
 use futures::future::{LocalBoxFuture, ready};
 use nox_protocol::{ErrorKind, FinishReason, HandleChatResult, StorageKind};
 use nox_runtime::store::{FileChats, FileSnapshots, MemorySnapshots, MemoryStore};
 use nox_runtime::{
-    ChatDatabase, OpenError, Platform, SnapshotName, SnapshotStore, StorageError, StoredSnapshot,
+    ChatDatabase, ModelId, ModelStore, OpenError, Platform, SnapshotName, SnapshotStore,
+    StorageError, StoredSnapshot,
 };
 use nox_store::{SessionId, Store};
 use serde_json::{Value, json};
@@ -291,14 +293,10 @@ fn a_chat_that_is_deleted_takes_its_blocks_with_it() {
     let is_of =
         |file: &PathBuf, chat: &Value| file.to_string_lossy().contains(chat.as_str().unwrap());
     assert!(left.iter().all(|file| is_of(file, &second)));
-    // By command, too, and those of the second's next turn.
+    // Those of the second's next turn as well.
     ask(&host, "And now?", &second);
-    let delete = json!({"text": format!("/sessions delete {}", second.as_str().unwrap())});
-    let deleted = host.call("command", &delete);
-    if deleted.is_err() {
-        host.call("sessions.delete", &json!({"session": second}))
-            .unwrap();
-    }
+    host.call("sessions.delete", &json!({"session": second}))
+        .unwrap();
     settle(&host);
     assert_eq!(files(&folder).len(), 0);
 }
@@ -361,6 +359,189 @@ fn a_model_that_is_removed_or_replaced_takes_its_blocks_with_it() {
         .unwrap();
     assert_eq!(count("other"), 0);
     assert!(count("nox-builtin") > 0);
+}
+
+/// A chat with a model, that leaves blocks of it.
+fn ask_model(host: &Host, model: &str) -> HandleChatResult {
+    let params = json!({"model": model, "temperature": 0, "max_tokens": 3,
+        "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "hi"}]});
+    host.chat(&params).unwrap()
+}
+
+fn import_other(host: &Host) {
+    let other = TinyModel {
+        seed: 2,
+        ..TinyModel::default()
+    };
+    host.import(&json!({"id": "other"}), "other.gguf", &other.bytes())
+        .unwrap();
+}
+
+fn count_of(folder: &Folder, model: &str) -> usize {
+    let beginning = format!("{model}+");
+    let names = files(folder).into_iter().map(|file| {
+        let name = file.file_name().unwrap();
+        name.to_string_lossy().into_owned()
+    });
+    names.filter(|name| name.starts_with(&beginning)).count()
+}
+
+#[test]
+fn what_another_tab_wrote_counts_and_goes_with_the_model_too() {
+    let folder = Folder::new();
+    let host = host_in(&folder);
+    import_other(&host);
+    // From here on the blocks are known.
+    host.call("storage.estimate", &json!({})).unwrap();
+    let elsewhere = Folder::new();
+    let other_tab = host_in(&elsewhere);
+    import_other(&other_tab);
+    ask_model(&other_tab, "other");
+    settle(&other_tab);
+    for file in files(&elsewhere) {
+        fs::copy(&file, folder.snapshots().join(file.file_name().unwrap())).unwrap();
+    }
+    assert!(count_of(&folder, "other") > 0);
+    let estimate = host.call("storage.estimate", &json!({})).unwrap();
+    let sizes = files(&folder).into_iter();
+    let total: u64 = sizes.map(|file| file.metadata().unwrap().len()).sum();
+    assert_eq!(estimate["snapshots_bytes"], json!(total));
+    for file in files(&folder) {
+        fs::remove_file(file).unwrap();
+    }
+    host.call("storage.estimate", &json!({})).unwrap();
+    for file in files(&elsewhere) {
+        fs::copy(&file, folder.snapshots().join(file.file_name().unwrap())).unwrap();
+    }
+    host.call("models.remove", &json!({"model": "other"}))
+        .unwrap();
+    assert_eq!(count_of(&folder, "other"), 0);
+}
+
+#[test]
+fn a_block_that_is_being_written_goes_with_its_model() {
+    for method in ["remove", "replace"] {
+        let store = Rc::new(Slow::default());
+        let host = Host::greeted(Setup {
+            snapshots: Some(Rc::clone(&store) as _),
+            ..Setup::default()
+        });
+        import_other(&host);
+        let (gate, waits_for) = oneshot::channel();
+        *store.write_waits_for.borrow_mut() = Some(waits_for);
+        ask_model(&host, "other");
+        host.run_until(|_| store.write_waits_for.borrow().is_none());
+        if method == "remove" {
+            host.call("models.remove", &json!({"model": "other"}))
+                .unwrap();
+        } else {
+            let replace = json!({"id": "other", "replace": true});
+            let bytes = TinyModel::default().bytes();
+            host.import(&replace, "other.gguf", &bytes).unwrap();
+        }
+        gate.send(()).unwrap();
+        settle(&host);
+        assert_eq!(listed(&store.inner), [], "{method}");
+    }
+}
+
+/// The process ends after the model's file was removed and before its blocks were.
+#[test]
+fn blocks_of_models_that_are_gone_are_removed_at_the_next_start() {
+    let folder = Folder::new();
+    let host = host_in(&folder);
+    import_other(&host);
+    ask_model(&host, "other");
+    settle(&host);
+    ask_model(&host, "nox-builtin");
+    settle(&host);
+    drop(host);
+    assert!(count_of(&folder, "other") > 0);
+    // Its store of models has the built-in one alone.
+    settle(&host_in(&folder));
+    assert_eq!(count_of(&folder, "other"), 0);
+    assert!(count_of(&folder, "nox-builtin") > 0);
+}
+
+#[test]
+fn a_model_that_another_tab_has_removed_counts_as_removed() {
+    let folder = Folder::new();
+    let store = MemoryStore::new();
+    let snapshots = FileSnapshots::open(folder.snapshots()).unwrap();
+    let host = Host::greeted(Setup {
+        store: Rc::new(store.clone()),
+        snapshots: Some(Rc::new(snapshots)),
+        ..in_file(&folder.chats())
+    });
+    import_other(&host);
+    ask_model(&host, "other");
+    settle(&host);
+    assert!(count_of(&folder, "other") > 0);
+    let id = ModelId::parse("other").unwrap();
+    store.remove(&id).now_or_never().unwrap().unwrap();
+    let removed = host.call("models.remove", &json!({"model": "other"}));
+    let expected = json!({"removed": "other", "freed_bytes": 0});
+    assert_eq!(removed.unwrap(), expected);
+    assert_eq!(count_of(&folder, "other"), 0);
+    assert_eq!(host.model_ids(), ["nox-builtin"]);
+}
+
+/// Its settings are not the user's, and it can't tell which chats there are.
+#[test]
+fn a_tab_without_the_chats_leaves_blocks_alone() {
+    let folder = Folder::new();
+    let host = host_in(&folder);
+    ask(&host, "Who are you?", &json!("new"));
+    let before = files(&folder);
+    assert!(!before.is_empty());
+    let second = |path: &Path| {
+        let store = FileSnapshots::open(folder.snapshots()).unwrap();
+        Host::greeted(Setup {
+            snapshots: Some(Rc::new(store)),
+            snapshot_budget_bytes: 1,
+            ..in_file(path)
+        })
+    };
+    let busy = second(&folder.chats());
+    let refused = busy.call("config.set", &json!({"settings": {}}));
+    assert_eq!(refused.unwrap_err().data.kind, ErrorKind::StorageBusy);
+    busy.call("command", &json!({"line": "/help"})).unwrap();
+    settle(&busy);
+    assert_eq!(files(&folder), before);
+    // No place for a database: chats live in memory, where those are not that wrote.
+    let nowhere = second(&before[0].join("chats.sqlite"));
+    let status = nowhere.call("status", &json!({})).unwrap();
+    assert_eq!(status["chats"]["kind"], "memory");
+    nowhere
+        .call("config.set", &json!({"settings": {}}))
+        .unwrap();
+    settle(&nowhere);
+    assert_eq!(files(&folder), before);
+}
+
+#[test]
+fn only_a_change_makes_the_runtime_look_through_the_blocks() {
+    let store = Rc::new(Faulty::new(u64::MAX, false));
+    let host = Host::greeted(Setup {
+        snapshots: Some(Rc::clone(&store) as _),
+        ..Setup::default()
+    });
+    let chat = session_of(&ask(&host, "Who are you?", &json!("new")));
+    let n_operations = |method, params: &Value| {
+        let before = store.n_operations.get();
+        let _ = host.call(method, params);
+        settle(&host);
+        store.n_operations.get() - before
+    };
+    for line in ["/help", "/sessions", "/config", "/persona", "/nothing"] {
+        assert_eq!(n_operations("command", &json!({"line": line})), 0, "{line}");
+    }
+    let unknown = json!({"session": "nowhere"});
+    assert_eq!(n_operations("sessions.delete", &unknown), 0);
+    let title = json!({"line": "/title A title", "session": chat});
+    assert!(n_operations("command", &title) > 0);
+    let model = json!({"line": "/model nox"});
+    assert!(n_operations("command", &model) > 0);
 }
 
 #[test]
@@ -675,6 +856,54 @@ fn blocks_make_room_for_what_is_said() {
     }
 }
 
+/// A store of which a write takes its time.
+#[derive(Default)]
+struct Slow {
+    inner: MemorySnapshots,
+    /// What the next write waits for.
+    write_waits_for: RefCell<Option<oneshot::Receiver<()>>>,
+}
+
+impl SnapshotStore for Slow {
+    fn kind(&self) -> StorageKind {
+        StorageKind::Memory
+    }
+
+    fn list(&self) -> LocalBoxFuture<'_, Result<Vec<StoredSnapshot>, StorageError>> {
+        self.inner.list()
+    }
+
+    fn read<'a>(
+        &'a self,
+        name: &'a SnapshotName,
+        size_bytes: usize,
+    ) -> LocalBoxFuture<'a, Result<Option<Vec<u8>>, StorageError>> {
+        self.inner.read(name, size_bytes)
+    }
+
+    fn write<'a>(
+        &'a self,
+        name: &'a SnapshotName,
+        bytes: &'a [u8],
+    ) -> LocalBoxFuture<'a, Result<(), StorageError>> {
+        async move {
+            let gate = self.write_waits_for.take();
+            if let Some(gate) = gate {
+                gate.await.unwrap();
+            }
+            self.inner.write(name, bytes).await
+        }
+        .boxed_local()
+    }
+
+    fn remove<'a>(
+        &'a self,
+        name: &'a SnapshotName,
+    ) -> LocalBoxFuture<'a, Result<(), StorageError>> {
+        self.inner.remove(name)
+    }
+}
+
 /// A store of which the Nth operation fails, and every later one if so wished.
 struct Faulty {
     inner: MemorySnapshots,
@@ -685,6 +914,16 @@ struct Faulty {
 }
 
 impl Faulty {
+    fn new(fails_at: u64, for_ever: bool) -> Self {
+        Self {
+            inner: MemorySnapshots::new(),
+            n_operations: Cell::new(0),
+            fails_at,
+            for_ever,
+            n_injected: Cell::new(0),
+        }
+    }
+
     fn check<'a, T: 'a>(
         &self,
         outcome: LocalBoxFuture<'a, Result<T, StorageError>>,
@@ -738,13 +977,7 @@ impl SnapshotStore for Faulty {
 #[test]
 fn no_failure_of_the_store_is_the_users() {
     let conversation = |fails_at: u64, for_ever: bool| {
-        let store = Rc::new(Faulty {
-            inner: MemorySnapshots::new(),
-            n_operations: Cell::new(0),
-            fails_at,
-            for_ever,
-            n_injected: Cell::new(0),
-        });
+        let store = Rc::new(Faulty::new(fails_at, for_ever));
         let host = Host::greeted(Setup {
             snapshots: Some(Rc::clone(&store) as _),
             ..Setup::default()

@@ -88,12 +88,17 @@ impl Shared {
             Err(error) => Err(error.into()),
         };
         match done {
-            Ok(Done { text, effect, file }) => Ok(Reply::new(&CommandResult {
-                text,
-                is_error: false,
-                effect,
-            })
-            .with_file(file)),
+            Ok(Done { text, effect, file }) => {
+                if effect.as_ref().is_some_and(changes_chats) {
+                    self.tidy_warm();
+                }
+                let result = CommandResult {
+                    text,
+                    is_error: false,
+                    effect,
+                };
+                Ok(Reply::new(&result).with_file(file))
+            }
             Err(error) if is_answered_in_words(&error) => Ok(Reply::new(&CommandResult {
                 text: format!("{}\n", error.message()),
                 is_error: true,
@@ -414,6 +419,14 @@ impl Shared {
             error => error,
         })
     }
+}
+
+/// Whether chats may have gone, or the room for what is kept of them.
+fn changes_chats(effect: &CommandEffect) -> bool {
+    matches!(
+        effect,
+        CommandEffect::SessionsChanged { .. } | CommandEffect::SettingsChanged { .. }
+    )
 }
 
 /// The answer of a command that is answered out of itself.

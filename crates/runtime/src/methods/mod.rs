@@ -38,7 +38,7 @@ impl Shared {
     ) -> Result<Reply, RuntimeError> {
         let answer = self.answer_stored_alone(call, method, params, attachment);
         let answer = answer.await;
-        if changes_chats(method) {
+        if answer.is_ok() && changes_chats(method) {
             self.tidy_warm();
         }
         answer
@@ -75,12 +75,12 @@ impl Shared {
     }
 }
 
-/// Whether a method may take chats away, or the room for what is kept of them.
+/// Whether a method may take chats away, or the room for what is kept of them. A command
+/// tells by itself.
 fn changes_chats(method: &str) -> bool {
     matches!(
         method,
-        method::COMMAND
-            | method::CONFIG_SET
+        method::CONFIG_SET
             | method::SESSIONS_ARCHIVE
             | method::SESSIONS_DELETE
             | method::SESSIONS_IMPORT

@@ -7,19 +7,22 @@
 //!   written then is written after the next turn.
 //! - A block belongs to the chat whose turn wrote it, and goes when that chat goes,
 //!   however it went: after every change to the chats, and whenever the database has
-//!   been opened, blocks of chats that are no more are removed.
+//!   been opened, blocks of chats that are no more are removed. Only who has the
+//!   database can tell; where chats live in memory instead, blocks stay as they are.
 //! - Chats that live in memory only leave nothing in storage that lasts.
 //! - A block that is damaged, foreign or of another version is removed, and what it
 //!   held is computed. No failure of the store is ever the user's.
 //! - There is a budget of bytes. Of the blocks that no other follows, the one unused
 //!   for longest goes first, so that beginnings stay longer than ends.
 //! - Where storage has no room for a model or a turn, all blocks make room for it.
-//! - A model's blocks go with its file.
+//! - A model's blocks go with its files. Those of a model whose files went another way
+//!   are removed together with the blocks of chats that are no more.
 
 mod index;
 mod name;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use futures::FutureExt;
@@ -50,6 +53,9 @@ pub(crate) struct Warm {
     index: RefCell<Index>,
     /// Whether the index has been read.
     is_listed: Cell<bool>,
+    /// How often the blocks of a model, or all, were removed: what is being written then
+    /// must not stay.
+    n_removals: Cell<u64>,
 }
 
 /// A block that is to be written.
@@ -65,11 +71,13 @@ impl Warm {
             store,
             index: RefCell::default(),
             is_listed: Cell::new(false),
+            n_removals: Cell::new(0),
         }
     }
 
-    /// What the blocks take, as far as is known.
-    pub(crate) fn size_bytes(&self) -> u64 {
+    /// What the blocks take; those of other tabs too, unless they can't be listed.
+    pub(crate) async fn size_bytes(&self) -> u64 {
+        let _ = self.list().await;
         self.index.borrow().size_bytes()
     }
 
@@ -84,7 +92,7 @@ impl Warm {
     }
 
     /// Reads what is there if that was not done before.
-    pub(crate) async fn list_once(&self) {
+    async fn list_once(&self) {
         if !self.is_listed.get() {
             // Without a list there is nothing to be found, and nothing to be said.
             let _ = self.list().await;
@@ -103,12 +111,7 @@ impl Warm {
     /// Removes everything, to make room for what can't be computed again. Tells whether
     /// there was anything.
     pub(crate) async fn clear(&self) -> bool {
-        // Without a list, what is known of goes.
-        let _ = self.list().await;
-        let names = self.index.borrow().names(|_| true);
-        let has_any = !names.is_empty();
-        self.remove(names).await;
-        has_any
+        self.remove_all_of(|_| true).await
     }
 
     /// Removes blocks until no more than `budget_bytes` are taken, and no more files than
@@ -128,9 +131,19 @@ impl Warm {
 
     /// Removes what was computed with a model.
     pub(crate) async fn remove_model(&self, model: &ModelId) {
-        self.list_once().await;
-        let names = self.index.borrow().names(|name| name.model == *model);
+        self.remove_all_of(|name| name.model == *model).await;
+    }
+
+    /// Removes the blocks that are meant, whoever wrote them and also those that are being
+    /// written. Tells whether there were any.
+    async fn remove_all_of(&self, is_meant: impl Fn(&SnapshotName) -> bool) -> bool {
+        self.n_removals.set(self.n_removals.get() + 1);
+        // Without a list, what is known of goes.
+        let _ = self.list().await;
+        let names = self.index.borrow().names(is_meant);
+        let has_any = !names.is_empty();
         self.remove(names).await;
+        has_any
     }
 
     /// Writes a block if there is room for it within the budget.
@@ -230,12 +243,13 @@ impl Shared {
             if budget_bytes == 0 || !self.may_keep(chat) {
                 return;
             }
+            let n_removals = self.warm.n_removals.get();
             let Some(block) = self.next_block(chat) else {
                 return;
             };
             let is_written = self.warm.write(&block, budget_bytes).await;
-            if !self.has_chat(chat) {
-                // It was deleted meanwhile.
+            if !self.has_chat(chat) || self.warm.n_removals.get() != n_removals {
+                // The chat was deleted meanwhile, or the model, or the room was needed.
                 return self.warm.remove([block.name]).await;
             }
             if !matches!(is_written, Ok(true)) {
@@ -283,10 +297,16 @@ impl Shared {
 
     /// Whether anything of this chat may be in storage.
     fn may_keep(&self, chat: &SessionId) -> bool {
+        self.last_equally() && self.has_chat(chat)
+    }
+
+    /// Whether chats are where blocks are: what lies in files is not of chats that live in
+    /// memory.
+    fn last_equally(&self) -> bool {
         let lasts = |kind| kind != StorageKind::Memory;
         let store = self.warm.store.as_ref();
         let store_lasts = store.is_some_and(|store| lasts(store.kind()));
-        (lasts(self.chats.kind()) || !store_lasts) && self.has_chat(chat)
+        lasts(self.chats.kind()) || !store_lasts
     }
 
     /// Whether the chat is there, as far as this runtime can tell.
@@ -294,26 +314,50 @@ impl Shared {
         self.chats.with(|store| store.session(chat)).is_ok()
     }
 
-    /// Removes the blocks of chats that are no more, and what is beyond the budget.
-    /// Chats that can't be asked about count as there.
+    /// Removes the blocks of chats and of models that are no more, and what is beyond the
+    /// budget, if the database of chats is here to tell.
     pub(crate) fn tidy_warm(self: &Rc<Self>) {
         if self.warm.store.is_none() {
             return;
         }
         let shared = Rc::clone(self);
         let work = async move {
+            let models = shared.models_with_files().await;
             // What another tab has written is of chats that this one may delete.
             if shared.warm.list().await.is_err() {
                 return;
             }
+            // Nothing is waited for between here and the last question to the database.
+            if !shared.last_equally() || !shared.chats.is_open() {
+                return;
+            }
+            let budget_bytes = shared.warm_budget_bytes();
             let mut gone = shared.warm.index.borrow().chats();
             gone.retain(|chat| shared.is_gone(chat));
-            let is_orphan = |name: &SnapshotName| gone.contains(&name.chat);
+            let is_orphan = |name: &SnapshotName| {
+                let models = models.as_ref();
+                gone.contains(&name.chat)
+                    || models.is_ok_and(|models| !models.contains(&name.model))
+            };
             let orphans = shared.warm.index.borrow().names(is_orphan);
             shared.warm.remove(orphans).await;
-            shared.warm.shrink(shared.warm_budget_bytes(), None).await;
+            shared.warm.shrink(budget_bytes, None).await;
         };
         self.platform.spawn(work.boxed_local());
+    }
+
+    /// The ids of models of which a file is there. The built-in one counts as there: when
+    /// it is missing it comes back, and is the same.
+    async fn models_with_files(&self) -> Result<HashSet<ModelId>, StorageError> {
+        let stored = self.store.list().await?;
+        let builtin = self.options.builtin.iter();
+        let mut models: HashSet<ModelId> = builtin.map(|builtin| builtin.id.clone()).collect();
+        for file in stored {
+            // A file that is named like a part may be a whole model.
+            models.extend(file.id.as_part().map(|name| name.set));
+            models.insert(file.id);
+        }
+        Ok(models)
     }
 
     fn is_gone(&self, chat: &SessionId) -> bool {
