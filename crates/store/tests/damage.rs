@@ -8,6 +8,7 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::{Folder, TestHost, say};
@@ -226,7 +227,12 @@ fn simultaneous_writers_share_no_session() {
                 let path = path.clone();
                 scope.spawn(move || {
                     let host = TestHost::at(1_735_787_045_000).seeded(n + 1);
-                    let mut store = Store::open(&path, Box::new(host)).unwrap();
+                    let conn = rusqlite::Connection::open(&path).unwrap();
+                    // SQLite lets in whoever asks at the right moment: on a slow disk one
+                    // of four may be passed over for long.
+                    conn.busy_timeout(Duration::from_secs(60)).unwrap();
+                    let mut store =
+                        Store::from_connection(conn, Place::File, Box::new(host)).unwrap();
                     (0..25)
                         .map(|at| {
                             let text = format!("writer {n} turn {at}");
@@ -368,26 +374,36 @@ fn a_writer_that_is_killed_loses_no_acknowledged_turn() {
             .spawn()
             .unwrap();
         let stdout = child.stdout.take().unwrap();
+        let (send, stored) = mpsc::channel();
         let reader = std::thread::spawn(move || {
-            let lines = BufReader::new(stdout).lines();
-            let stored = lines.map_while(Result::ok).filter_map(|line| {
-                let line = line.split_once("stored ")?.1.to_owned();
-                let (session, n) = line.split_once(' ')?;
-                Some((session.to_owned(), n.parse::<u64>().ok()?))
-            });
-            stored.collect::<Vec<_>>()
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let Some((_, line)) = line.split_once("stored ") else {
+                    continue;
+                };
+                let (session, n) = line.split_once(' ').unwrap();
+                send.send((session.to_owned(), n.parse::<u64>().unwrap()))
+                    .unwrap();
+            }
         });
-        // A point of time that no turn is in step with.
+        // Some turns first, however slow the disk is: they tell how long one takes.
+        let n_awaited = 1 + round % 4;
+        let mut turn = Duration::ZERO;
+        for _ in 0..n_awaited {
+            let asked = Instant::now();
+            let line = stored.recv_timeout(Duration::from_secs(60));
+            acknowledged.push(line.expect("the writer stores a turn in a minute"));
+            turn = asked.elapsed();
+        }
+        // A point of time within the next two turns, that none is in step with.
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
-        let until = Instant::now() + Duration::from_micros(30_000 + seed % 120_000);
-        while Instant::now() < until {
-            std::thread::sleep(Duration::from_micros(200));
-        }
+        let window_us = (2 * turn.as_micros() as u64).max(1);
+        std::thread::sleep(Duration::from_micros(seed % window_us));
         child.kill().unwrap();
         child.wait().unwrap();
-        acknowledged.extend(reader.join().unwrap());
+        reader.join().unwrap();
+        acknowledged.extend(stored);
 
         let store = open(&path).unwrap();
         store.check().unwrap();
@@ -418,5 +434,5 @@ fn a_writer_that_is_killed_loses_no_acknowledged_turn() {
         "{} turns were acknowledged, {n_interrupted} interrupted, in 25 killed processes",
         acknowledged.len()
     );
-    assert!(acknowledged.len() > 25);
+    assert!(acknowledged.len() >= 25);
 }
