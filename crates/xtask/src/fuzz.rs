@@ -6,7 +6,10 @@
 //! that they depend on is shared with the tests' build. What a run learns is kept in
 //! `target/fuzz`, and the next one goes on from there.
 
+use std::collections::BTreeSet;
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
@@ -21,7 +24,14 @@ const WRAPPER: &str = "fuzz/rustc-with-coverage";
 const FOUND: &str = "fuzz/found";
 /// One input may take this long, on a busy machine and without optimisation; an idle one
 /// takes a second for the dearest template.
-const INPUT_LIMIT_S: u32 = 25;
+const INPUT_LIMIT_S: u32 = 100;
+/// A found input of up to this size is printed: what a machine found that keeps nothing
+/// can be tried on another.
+const MAX_PRINTED_BYTES: usize = 16 * 1024;
+/// So many lines are printed of what the fuzzer said about a find.
+const MAX_SAID_LINES: usize = 40;
+/// For base64, in characters.
+const LINE_WIDTH: usize = 76;
 /// For the whole process: libFuzzer's own lists, and what the memory cap allows.
 const MEMORY_LIMIT_MB: u32 = 1024;
 
@@ -38,14 +48,16 @@ struct Outcome {
     summary: String,
     /// What it said, if an input broke the target.
     failure: Option<String>,
+    /// The inputs that did, in base64, each headed by its name.
+    found: Vec<String>,
 }
 
-/// `cargo xtask fuzz [--seconds N] [target]`.
+/// `cargo xtask fuzz [--seconds N] [--seed N] [target]`.
 ///
 /// # Errors
 /// The fuzzer cannot be built, or there is no such target.
-pub(crate) fn run(seconds: u32, only: Option<&str>) -> Result<ExitCode> {
-    let failed = fuzz(seconds, only)?.failed;
+pub(crate) fn run(seconds: u32, seed: Option<u32>, only: Option<&str>) -> Result<ExitCode> {
+    let failed = fuzz(seconds, seed.unwrap_or_else(any_seed), only)?.failed;
     Ok(if failed > 0 {
         ExitCode::FAILURE
     } else {
@@ -53,17 +65,26 @@ pub(crate) fn run(seconds: u32, only: Option<&str>) -> Result<ExitCode> {
     })
 }
 
+/// Another number in each run, and never 0, which means none to libFuzzer.
+fn any_seed() -> u32 {
+    let random = RandomState::new().hash_one(0);
+    ((random >> 32) as u32).max(1)
+}
+
 /// How many targets held, and how many did not.
 pub(crate) struct Held {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
+    /// About those that did not, the reasons first and then the inputs.
+    pub(crate) failures: Vec<String>,
 }
 
-/// Runs each target for so many seconds, as many at a time as there are cores.
+/// Runs each target for so many seconds, as many at a time as there are cores. The same
+/// seed on the same corpus gives the same inputs.
 ///
 /// # Errors
 /// As [`run`].
-pub(crate) fn fuzz(seconds: u32, only: Option<&str>) -> Result<Held> {
+pub(crate) fn fuzz(seconds: u32, seed: u32, only: Option<&str>) -> Result<Held> {
     setup::cxx_compiler()?;
     let fuzzer = build()?;
     let mut targets = prepare(&fuzzer)?;
@@ -73,30 +94,35 @@ pub(crate) fn fuzz(seconds: u32, only: Option<&str>) -> Result<Held> {
         bail!("there is no such target; there are {}", names.join(", "));
     }
     println!(
-        "{} for {seconds} s each",
+        "{} for {seconds} s each, seed {seed}",
         targets
             .iter()
             .map(|target| target.name.as_str())
             .collect::<Vec<_>>()
             .join(", ")
     );
-    let outcomes = run_all(&fuzzer, targets, seconds)?;
+    let outcomes = run_all(&fuzzer, targets, seconds, seed)?;
     let mut held = Held {
         passed: 0,
         failed: 0,
+        failures: Vec::new(),
     };
-    for outcome in outcomes {
+    let mut found = Vec::new();
+    for mut outcome in outcomes {
         println!("{:<12}{}", outcome.name, outcome.summary);
-        match outcome.failure {
-            None => held.passed += 1,
-            Some(said) => {
-                held.failed += 1;
-                eprintln!(
-                    "{} is broken by an input, kept in {FOUND}:\n{said}",
-                    outcome.name
-                );
-            }
-        }
+        let Some(said) = outcome.failure else {
+            held.passed += 1;
+            continue;
+        };
+        held.failed += 1;
+        let head = format!("{} is broken by an input, kept in {FOUND}:", outcome.name);
+        held.failures.push(head);
+        held.failures.extend(said.lines().map(str::to_owned));
+        found.append(&mut outcome.found);
+    }
+    held.failures.append(&mut found);
+    for line in &held.failures {
+        eprintln!("{line}");
     }
     Ok(held)
 }
@@ -160,7 +186,7 @@ fn add_real_templates(seeds: &Path) -> Result<()> {
     Ok(())
 }
 
-fn run_all(fuzzer: &Path, targets: Vec<Target>, seconds: u32) -> Result<Vec<Outcome>> {
+fn run_all(fuzzer: &Path, targets: Vec<Target>, seconds: u32, seed: u32) -> Result<Vec<Outcome>> {
     let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
     let open = Mutex::new(targets.into_iter());
     let next = || open.lock().ok()?.next();
@@ -170,7 +196,7 @@ fn run_all(fuzzer: &Path, targets: Vec<Target>, seconds: u32) -> Result<Vec<Outc
                 scope.spawn(|| {
                     let mut outcomes = Vec::new();
                     while let Some(target) = next() {
-                        outcomes.push(run_one(fuzzer, target, seconds)?);
+                        outcomes.push(run_one(fuzzer, target, seconds, seed)?);
                     }
                     Ok(outcomes)
                 })
@@ -186,13 +212,16 @@ fn run_all(fuzzer: &Path, targets: Vec<Target>, seconds: u32) -> Result<Vec<Outc
     Ok(outcomes)
 }
 
-fn run_one(fuzzer: &Path, target: Target, seconds: u32) -> Result<Outcome> {
+fn run_one(fuzzer: &Path, target: Target, seconds: u32, seed: u32) -> Result<Outcome> {
     let Target { name, folder } = target;
     let found = project::absolute_root().join(FOUND).join(&name);
     fs::create_dir_all(&found)?;
+    let known = files(&found)?;
     let max_input_bytes = fs::read_to_string(folder.join("max_input_bytes"))?;
     let mut command = Command::new(fuzzer);
     command.env("NOX_FUZZ_TARGET", &name);
+    // The place of a panic says enough; a hundred lines would hide it.
+    command.env("RUST_BACKTRACE", "0");
     // The corpus first: libFuzzer writes into the first folder only.
     command.arg(project::target_dir().join("fuzz/corpus").join(&name));
     command.arg(folder.join("seeds"));
@@ -202,6 +231,7 @@ fn run_one(fuzzer: &Path, target: Target, seconds: u32) -> Result<Outcome> {
     }
     command.args([
         format!("-max_total_time={seconds}"),
+        format!("-seed={seed}"),
         format!("-max_len={max_input_bytes}"),
         format!("-timeout={INPUT_LIMIT_S}"),
         format!("-rss_limit_mb={MEMORY_LIMIT_MB}"),
@@ -213,12 +243,61 @@ fn run_one(fuzzer: &Path, target: Target, seconds: u32) -> Result<Outcome> {
     let started = Instant::now();
     let output = process::capture(&mut command)?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let mut printed = Vec::new();
+    for path in files(&found)?.difference(&known) {
+        printed.extend(in_base64(path)?);
+    }
     let _ = fs::remove_dir(&found); // stays where it holds something
     Ok(Outcome {
         name,
         summary: summary(&said, started.elapsed().as_secs()),
-        failure: (!output.status.success()).then(|| last_lines(&said, 40)),
+        failure: (!output.status.success()).then(|| reason(&said)),
+        found: printed,
     })
+}
+
+fn files(folder: &Path) -> Result<BTreeSet<PathBuf>> {
+    let entries = fs::read_dir(folder)?;
+    Ok(entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<_>>()?)
+}
+
+/// A found input as text that `base64 -d` reads, headed by its name.
+fn in_base64(path: &Path) -> Result<Vec<String>> {
+    let name = path.file_name().unwrap_or_default().display();
+    let bytes = fs::read(path)?;
+    if bytes.len() > MAX_PRINTED_BYTES {
+        return Ok(vec![format!("{name} has {} bytes", bytes.len())]);
+    }
+    let text = base64(&bytes);
+    let mut lines = vec![format!("{name} in base64:")];
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(LINE_WIDTH));
+        lines.push(line.to_owned());
+        rest = after;
+    }
+    Ok(lines)
+}
+
+/// RFC 4648, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let at = |idx| u32::from(three.get(idx).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for idx in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * idx)) as usize % 64];
+            text.push(if idx > three.len() {
+                '='
+            } else {
+                char::from(digit)
+            });
+        }
+    }
+    text
 }
 
 /// How much was tried and reached.
@@ -241,9 +320,17 @@ fn summary(said: &str, seconds: u64) -> String {
     )
 }
 
-fn last_lines(said: &str, n_lines: usize) -> String {
+/// Why the fuzzer stopped: from where it says so, or its last lines.
+fn reason(said: &str) -> String {
     let lines: Vec<_> = said.lines().collect();
-    lines[lines.len().saturating_sub(n_lines)..].join("\n")
+    let is_reason =
+        |line: &&str| line.contains(" panicked at ") || line.contains("ERROR: libFuzzer");
+    let from = lines
+        .iter()
+        .position(is_reason)
+        .unwrap_or(lines.len().saturating_sub(MAX_SAID_LINES));
+    let told = lines[from..].iter().take(MAX_SAID_LINES);
+    told.copied().collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -263,7 +350,39 @@ mod tests {
     #[test]
     fn a_fuzzer_that_said_nothing_is_reported_as_such() {
         assert_eq!(summary("", 0), "no inputs in 0 s, no edges, none kept");
-        assert_eq!(last_lines("a\nb\nc", 2), "b\nc");
-        assert_eq!(last_lines("a", 2), "a");
+        assert_eq!(reason(""), "");
+        assert_eq!(reason("a\nb"), "a\nb");
+        let text = (0..100).map(|n| format!("{n}\n")).collect::<String>();
+        assert!(reason(&text).starts_with("60\n") && reason(&text).ends_with("\n99"));
+    }
+
+    #[test]
+    fn a_reason_begins_with_the_panic_whatever_follows() {
+        let stack = "  frame\n".repeat(100);
+        let said = format!(
+            "#1 INITED\nthread '<unnamed>' (5) panicked at a.rs:1:1:\nbroken\n\
+             ==1== ERROR: libFuzzer: deadly signal\n{stack}"
+        );
+        let told = reason(&said);
+        assert!(told.starts_with("thread '<unnamed>' (5) panicked at a.rs:1:1:\nbroken\n"));
+        assert_eq!(told.lines().count(), MAX_SAID_LINES);
+        let slow = "ALARM: working\n==1== ERROR: libFuzzer: timeout after 100 seconds\nSUMMARY";
+        assert!(reason(slow).starts_with("==1== ERROR"));
+    }
+
+    #[test]
+    fn base64_is_as_its_standard_has_it() {
+        for (text, expected) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(text.as_bytes()), expected);
+        }
+        assert_eq!(base64(&[0xfb, 0xff, 0xbf]), "+/+/");
     }
 }

@@ -96,6 +96,9 @@ enum Task {
         /// How long each target is run
         #[arg(long, value_name = "N", default_value_t = 60)]
         seconds: u32,
+        /// Try what an earlier run has tried, which has printed this; another by default
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        seed: Option<u32>,
         /// Run this target alone
         target: Option<String>,
     },
@@ -138,7 +141,11 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Codegen { check } => codegen::run(check)?,
         Task::Model { arguments } => return tools::model(&arguments),
         Task::Bench { arguments } => return bench::run(&arguments),
-        Task::Fuzz { seconds, target } => return fuzz::run(seconds, target.as_deref()),
+        Task::Fuzz {
+            seconds,
+            seed,
+            target,
+        } => return fuzz::run(seconds, seed, target.as_deref()),
         Task::Train { arguments } => return tools::recipe("train", &arguments),
         Task::Eval { arguments } => return tools::recipe("eval", &arguments),
     }
