@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -16,17 +16,22 @@ const SYSTEM = "You are Nox, the private assistant of Noxics. You run on the use
 function nativeReply(question) {
   const tool = process.env.NOXICS_MODEL_TOOL ?? path.join(ROOT, 'target/debug/nox-model');
   assert.ok(existsSync(tool), `${tool} is missing; \`cargo xtask test\` builds it`);
-  const file = path.join(mkdtempSync(path.join(tmpdir(), 'noxics-native-')), 'messages.json');
-  writeFileSync(
-    file,
-    JSON.stringify([
-      { role: 'system', content: SYSTEM },
-      { role: 'user', content: question },
-    ]),
-  );
-  const model = path.join(ROOT, 'models/builtin/nox-builtin.gguf');
-  const args = ['generate', model, '--messages', file, '--max-tokens', '200', '--temperature', '0', '--seed', '1'];
-  return JSON.parse(execFileSync(tool, args, { encoding: 'utf8' })).text;
+  const folder = mkdtempSync(path.join(tmpdir(), 'noxics-native-'));
+  try {
+    const file = path.join(folder, 'messages.json');
+    writeFileSync(
+      file,
+      JSON.stringify([
+        { role: 'system', content: SYSTEM },
+        { role: 'user', content: question },
+      ]),
+    );
+    const model = path.join(ROOT, 'models/builtin/nox-builtin.gguf');
+    const args = ['generate', model, '--messages', file, '--max-tokens', '200', '--temperature', '0', '--seed', '1'];
+    return JSON.parse(execFileSync(tool, args, { encoding: 'utf8' })).text;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 describe('builds', () => {
