@@ -354,9 +354,10 @@ fn chat_message(message: &Message) -> ChatMessage {
 fn is_of_wrong_numbers(error: &RuntimeError) -> bool {
     matches!(
         error,
-        RuntimeError::Engine(EngineError::Sampler(
-            SamplerError::NotFinite { .. } | SamplerError::Empty
-        ))
+        RuntimeError::Engine(
+            EngineError::KvNotFinite(_)
+                | EngineError::Sampler(SamplerError::NotFinite { .. } | SamplerError::Empty)
+        )
     )
 }
 
@@ -375,6 +376,8 @@ fn without_system_role(messages: &[Message]) -> Option<Vec<ChatMessage>> {
 
 #[cfg(test)]
 mod tests {
+    use nox_engine::KvNotFinite;
+
     use super::*;
 
     #[test]
@@ -395,6 +398,7 @@ mod tests {
         for (error, expected) in [
             (EngineError::from(not_finite), true),
             (SamplerError::Empty.into(), true),
+            (KvNotFinite { position: 3 }.into(), true),
             (out_of_range.into(), false),
             (overflow, false),
             (EngineError::EmptyPrompt, false),
