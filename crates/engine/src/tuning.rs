@@ -317,6 +317,8 @@ mod tests {
 
     fn in_folder(name: &str, test: impl FnOnce(&std::path::Path)) {
         let folder = std::env::temp_dir().join(format!("nox-{name}-{}", std::process::id()));
+        // A process of this number that failed may have left it behind.
+        let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
         test(&folder.join("threads.json"));
         std::fs::remove_dir_all(&folder).expect("the folder is ours");

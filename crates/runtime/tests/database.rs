@@ -11,7 +11,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use common::{
-    Folder, Host, Setup, chats, check_error, has_notification, hello_params, in_file, say,
+    Folder, Host, Patience, Setup, chats, check_error, has_notification, hello_params, in_file, say,
 };
 use futures::FutureExt;
 use futures::channel::oneshot;
@@ -38,18 +38,17 @@ fn n_chats(host: &Host) -> u64 {
 
 /// Lets both runtimes run until `is_reached` says so.
 fn run_both(one: &Host, other: &Host, mut is_reached: impl FnMut() -> bool) {
-    for _ in 0..2_000_000 {
-        if is_reached() {
-            return;
-        }
+    let mut patience = Patience::new();
+    while !is_reached() {
+        assert!(
+            patience.lasts(),
+            "it does not happen: {:?} {:?}",
+            one.frames(),
+            other.frames()
+        );
         one.step();
         other.step();
     }
-    panic!(
-        "it does not happen: {:?} {:?}",
-        one.frames(),
-        other.frames()
-    );
 }
 
 fn is_told(host: &Host, last: &str) -> bool {

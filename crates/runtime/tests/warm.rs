@@ -171,7 +171,13 @@ fn cancelled_turns_leave_what_a_fresh_run_would_compute() {
     ];
     let params = json!({"messages": messages, "temperature": 0, "stream": true});
     let call = host.begin("handle_chat", &params);
-    host.run_until(|_| host.streamed_text(&call).len() > 20);
+    let n_deltas = || host.notifications(&call, "chat.delta").len();
+    while host.streamed_text(&call).len() <= 20 {
+        let n_seen = n_deltas();
+        host.run_until(|_| n_deltas() > n_seen);
+        // Or the reply may be over before the next delta is due.
+        host.skip_ms(20.0);
+    }
     host.cancel(&call);
     let cut = host.end_chat(&call).unwrap();
     assert_eq!(cut.meta.finish_reason, FinishReason::Cancelled);

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::{LocalBoxFuture, poll_fn};
 use futures::stream::FuturesUnordered;
@@ -222,6 +222,8 @@ impl Folder {
         let n = N_HOSTS.fetch_add(1, Ordering::Relaxed);
         let name = format!("nox-runtime-tests-{}-{n}", std::process::id());
         let path = std::env::temp_dir().join(name);
+        // A process of this number that was killed may have left it behind.
+        let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -252,6 +254,28 @@ pub fn in_file(path: &Path) -> Setup {
             Rc::new(FileChats::new(path, platform))
         }),
         ..Setup::default()
+    }
+}
+
+/// How long a test waits for what must happen: by steps, and by the clock as well, since
+/// some things take real time, which may hold any number of steps.
+pub struct Patience {
+    n_steps: u32,
+    started: Instant,
+}
+
+impl Patience {
+    pub fn new() -> Self {
+        Self {
+            n_steps: 0,
+            started: Instant::now(),
+        }
+    }
+
+    /// Whether to take one more step.
+    pub fn lasts(&mut self) -> bool {
+        self.n_steps = self.n_steps.saturating_add(1);
+        self.n_steps <= 2_000_000 || self.started.elapsed() < Duration::from_secs(60)
     }
 }
 
@@ -369,16 +393,15 @@ impl Host {
 
     /// Lets tasks run until `is_reached` says so.
     pub fn run_until(&self, mut is_reached: impl FnMut(&[RuntimeFrame]) -> bool) {
-        for _ in 0..2_000_000 {
-            if is_reached(&self.frames.borrow()) {
-                return;
-            }
+        let mut patience = Patience::new();
+        while !is_reached(&self.frames.borrow()) {
+            assert!(
+                patience.lasts(),
+                "it does not happen; frames so far: {:#?}",
+                self.frames.borrow()
+            );
             self.step();
         }
-        panic!(
-            "it does not happen; frames so far: {:#?}",
-            self.frames.borrow()
-        );
     }
 
     /// Waits for the end of a call.
