@@ -571,6 +571,26 @@ mod abort {
 mod tests {
     use super::*;
 
+    /// Runs a test on a thread of its own: a pool that never comes back is a failure,
+    /// not a test without an end.
+    #[track_caller]
+    fn in_time(test: impl FnOnce() + Send + 'static) {
+        let (send, ended) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let _dropped_at_the_end: std::sync::mpsc::Sender<()> = send;
+            test();
+        });
+        let limit = std::time::Duration::from_secs(60);
+        assert_ne!(
+            ended.recv_timeout(limit),
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout),
+            "the pool has kept a test waiting for {limit:?}"
+        );
+        if let Err(payload) = thread.join() {
+            std::panic::resume_unwind(payload);
+        }
+    }
+
     fn wait_for(pool: &ThreadPool, n_threads: usize) {
         while pool.n_threads() < n_threads {
             std::thread::yield_now();
@@ -599,31 +619,35 @@ mod tests {
 
     #[test]
     fn every_item_is_run_once_whatever_the_number_of_threads() {
-        for n_threads in 1..5 {
-            let pool = ThreadPool::new(n_threads, &OsThreads).unwrap();
-            for n_items in (0..20).chain([1000]).cycle().take(2_000) {
-                let (n_calls, sum) = sum_of(&pool, n_items);
-                assert_eq!(sum, n_items * n_items.saturating_sub(1) / 2);
-                assert!(n_calls <= (n_threads * N_PIECES).min(n_items.max(1)));
+        in_time(|| {
+            for n_threads in 1..5 {
+                let pool = ThreadPool::new(n_threads, &OsThreads).unwrap();
+                for n_items in (0..20).chain([1000]).cycle().take(2_000) {
+                    let (n_calls, sum) = sum_of(&pool, n_items);
+                    assert_eq!(sum, n_items * n_items.saturating_sub(1) / 2);
+                    assert!(n_calls <= (n_threads * N_PIECES).min(n_items.max(1)));
+                }
+                wait_for(&pool, n_threads);
+                meet(&pool, n_threads);
+                assert_eq!(sum_of(&pool, 100).1, 4950);
             }
-            wait_for(&pool, n_threads);
-            meet(&pool, n_threads);
-            assert_eq!(sum_of(&pool, 100).1, 4950);
-        }
+        });
     }
 
     #[test]
     fn threads_leave_and_come_back() {
-        let pool = ThreadPool::new(4, &OsThreads).unwrap();
-        wait_for(&pool, 4);
-        for n_threads in [2, 4, 1, 3, 4] {
-            pool.use_threads(n_threads);
-            assert_eq!(pool.n_threads(), n_threads);
-            meet(&pool, n_threads);
-            assert_eq!(sum_of(&pool, 100).1, 4950);
-        }
-        pool.use_threads(100);
-        assert_eq!(pool.n_threads(), 4);
+        in_time(|| {
+            let pool = ThreadPool::new(4, &OsThreads).unwrap();
+            wait_for(&pool, 4);
+            for n_threads in [2, 4, 1, 3, 4] {
+                pool.use_threads(n_threads);
+                assert_eq!(pool.n_threads(), n_threads);
+                meet(&pool, n_threads);
+                assert_eq!(sum_of(&pool, 100).1, 4950);
+            }
+            pool.use_threads(100);
+            assert_eq!(pool.n_threads(), 4);
+        });
     }
 
     #[test]
@@ -637,53 +661,59 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_not_let_run_does_not_keep_the_caller_waiting() {
-        let pool = ThreadPool::new(2, &OsThreads).unwrap();
-        wait_for(&pool, 2);
-        // As if the system had taken the thread's core: it holds no piece, only its turn.
-        let guard = loop {
-            let guard = lock(&pool.shared.wake.0);
-            if pool.shared.n_asleep.load(Ordering::SeqCst) == 1 {
-                break guard;
+        in_time(|| {
+            let pool = ThreadPool::new(2, &OsThreads).unwrap();
+            wait_for(&pool, 2);
+            // As if the system had taken the thread's core: it holds no piece, only its turn.
+            let guard = loop {
+                let guard = lock(&pool.shared.wake.0);
+                if pool.shared.n_asleep.load(Ordering::SeqCst) == 1 {
+                    break guard;
+                }
+                drop(guard);
+                std::thread::yield_now();
+            };
+            pool.shared.n_asleep.store(0, Ordering::SeqCst);
+            let own = std::thread::current().id();
+            for _ in 0..10 {
+                pool.run(100, &|_| assert_eq!(std::thread::current().id(), own));
             }
+            pool.shared.n_asleep.store(1, Ordering::SeqCst);
             drop(guard);
-            std::thread::yield_now();
-        };
-        pool.shared.n_asleep.store(0, Ordering::SeqCst);
-        let own = std::thread::current().id();
-        for _ in 0..10 {
-            pool.run(100, &|_| assert_eq!(std::thread::current().id(), own));
-        }
-        pool.shared.n_asleep.store(1, Ordering::SeqCst);
-        drop(guard);
-        meet(&pool, 2);
+            meet(&pool, 2);
+        });
     }
 
     #[test]
     fn sleeping_threads_wake_for_the_next_job() {
-        let pool = ThreadPool::new(3, &OsThreads).unwrap();
-        wait_for(&pool, 3);
-        for _ in 0..20 {
-            std::thread::sleep(std::time::Duration::from_millis(2));
-            meet(&pool, 3);
-        }
+        in_time(|| {
+            let pool = ThreadPool::new(3, &OsThreads).unwrap();
+            wait_for(&pool, 3);
+            for _ in 0..20 {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                meet(&pool, 3);
+            }
+        });
     }
 
     #[test]
     fn a_panic_reaches_the_caller_and_the_pool_goes_on() {
-        let pool = ThreadPool::new(3, &OsThreads).unwrap();
-        wait_for(&pool, 3);
-        for culprit in [0, 5, 8] {
-            let run = || {
-                pool.run(9, &|range| {
-                    assert!(!range.contains(&culprit), "item {culprit}");
-                });
-            };
-            let payload = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
-            let message = payload.downcast_ref::<String>().unwrap();
-            assert_eq!(message, &format!("item {culprit}"));
-            assert_eq!(sum_of(&pool, 9).1, 36);
-            meet(&pool, 3);
-        }
+        in_time(|| {
+            let pool = ThreadPool::new(3, &OsThreads).unwrap();
+            wait_for(&pool, 3);
+            for culprit in [0, 5, 8] {
+                let run = || {
+                    pool.run(9, &|range| {
+                        assert!(!range.contains(&culprit), "item {culprit}");
+                    });
+                };
+                let payload = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
+                let message = payload.downcast_ref::<String>().unwrap();
+                assert_eq!(message, &format!("item {culprit}"));
+                assert_eq!(sum_of(&pool, 9).1, 36);
+                meet(&pool, 3);
+            }
+        });
     }
 
     /// Threads that leave word where their death is to be noted.
@@ -721,76 +751,82 @@ mod tests {
 
     #[test]
     fn a_thread_that_ends_without_unwinding_does_not_keep_the_caller_waiting() {
-        let witness = Witnessed::default();
-        let pool = ThreadPool::new(2, &witness).unwrap();
-        wait_for(&pool, 2);
-        let flag = witness.flag();
-        let is_taken = AtomicBool::new(false);
-        let job = || {
-            pool.run(2, &|range| {
-                if range.start == 1 {
-                    is_taken.store(true, Ordering::SeqCst);
-                    // As in a trap: nothing of this stack runs again.
-                    flag.store(1, Ordering::SeqCst);
-                    loop {
-                        std::thread::park();
+        in_time(|| {
+            let witness = Witnessed::default();
+            let pool = ThreadPool::new(2, &witness).unwrap();
+            wait_for(&pool, 2);
+            let flag = witness.flag();
+            let is_taken = AtomicBool::new(false);
+            let job = || {
+                pool.run(2, &|range| {
+                    if range.start == 1 {
+                        is_taken.store(true, Ordering::SeqCst);
+                        // As in a trap: nothing of this stack runs again.
+                        flag.store(1, Ordering::SeqCst);
+                        loop {
+                            std::thread::park();
+                        }
                     }
-                }
-                wait_until(&is_taken);
-            });
-        };
-        assert_eq!(message_of(job), "a thread of the pool has died in a trap");
-        // Nor at the next job, which the dead thread does not even take.
-        let next = || {
-            sum_of(&pool, 2);
-        };
-        assert_eq!(message_of(next), "a thread of the pool has died in a trap");
+                    wait_until(&is_taken);
+                });
+            };
+            assert_eq!(message_of(job), "a thread of the pool has died in a trap");
+            // Nor at the next job, which the dead thread does not even take.
+            let next = || {
+                sum_of(&pool, 2);
+            };
+            assert_eq!(message_of(next), "a thread of the pool has died in a trap");
+        });
     }
 
     #[test]
     fn a_caller_that_already_sleeps_learns_of_a_death() {
-        let witness = Witnessed::default();
-        let pool = ThreadPool::new(2, &witness).unwrap();
-        wait_for(&pool, 2);
-        let shared = Arc::clone(&pool.shared);
-        let flag = witness.flag();
-        let is_taken = AtomicBool::new(false);
-        let job = || {
-            pool.run(2, &|range| {
-                if range.start == 1 {
-                    is_taken.store(true, Ordering::SeqCst);
-                    while !shared.caller_sleeps.load(Ordering::SeqCst) {
-                        std::thread::yield_now();
+        in_time(|| {
+            let witness = Witnessed::default();
+            let pool = ThreadPool::new(2, &witness).unwrap();
+            wait_for(&pool, 2);
+            let shared = Arc::clone(&pool.shared);
+            let flag = witness.flag();
+            let is_taken = AtomicBool::new(false);
+            let job = || {
+                pool.run(2, &|range| {
+                    if range.start == 1 {
+                        is_taken.store(true, Ordering::SeqCst);
+                        while !shared.caller_sleeps.load(Ordering::SeqCst) {
+                            std::thread::yield_now();
+                        }
+                        // Taken once more when the caller has given it up to sleep.
+                        drop(lock(&shared.done.0));
+                        flag.store(1, Ordering::SeqCst);
+                        loop {
+                            std::thread::park();
+                        }
                     }
-                    // Taken once more when the caller has given it up to sleep.
-                    drop(lock(&shared.done.0));
-                    flag.store(1, Ordering::SeqCst);
-                    loop {
-                        std::thread::park();
-                    }
-                }
-                wait_until(&is_taken);
-            });
-        };
-        assert_eq!(message_of(job), "a thread of the pool has died in a trap");
+                    wait_until(&is_taken);
+                });
+            };
+            assert_eq!(message_of(job), "a thread of the pool has died in a trap");
+        });
     }
 
     #[test]
     fn tickets_start_a_thread_once() {
-        struct ByTicket;
-        impl Spawner for ByTicket {
-            fn spawn(&self, thread: PoolThread) -> io::Result<()> {
-                let ticket = thread.into_ticket();
-                std::thread::spawn(move || {
-                    worker_main(ticket);
-                    worker_main(ticket);
-                });
-                Ok(())
+        in_time(|| {
+            struct ByTicket;
+            impl Spawner for ByTicket {
+                fn spawn(&self, thread: PoolThread) -> io::Result<()> {
+                    let ticket = thread.into_ticket();
+                    std::thread::spawn(move || {
+                        worker_main(ticket);
+                        worker_main(ticket);
+                    });
+                    Ok(())
+                }
             }
-        }
-        let pool = ThreadPool::new(2, &ByTicket).unwrap();
-        wait_for(&pool, 2);
-        meet(&pool, 2);
-        worker_main(usize::MAX);
+            let pool = ThreadPool::new(2, &ByTicket).unwrap();
+            wait_for(&pool, 2);
+            meet(&pool, 2);
+            worker_main(usize::MAX);
+        });
     }
 }
