@@ -253,6 +253,8 @@ impl TallyReader {
         if let Some(binary) = begun(line) {
             self.binary = Some(binary.to_owned());
             self.has_begun = true;
+            // What an earlier one said is no reason for what happens to this one.
+            self.last.clear();
             return Echo::Begin(binary.to_owned());
         }
         let Some(test) = line.strip_prefix("test ") else {
@@ -536,7 +538,7 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
 
     #[test]
     fn a_binary_that_a_signal_ends_counts_as_a_failure_and_is_named() {
-        let text = "     Running tests/x.rs (target/debug/deps/x-2)\n\nrunning 2 tests\n\
+        let text = "of the binary before\n     Running tests/x.rs (target/debug/deps/x-2)\n\nrunning 2 tests\n\
             test y ... ok\n\nthread 'z' (9) has overflowed its stack\nfatal runtime error: stack overflow\n\
             error: test failed, to rerun pass `-p nox --test x`\n\nCaused by:\n  \
             process didn't exit successfully: `x-2` (signal: 6, SIGABRT: process abort signal)\n\
@@ -553,6 +555,7 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         ] {
             assert!(told.contains(wanted), "{wanted}: {told}");
         }
+        assert!(!told.contains("of the binary before"), "{told}");
         assert!(echoes.contains(&Echo::Begin(
             "tests/w.rs (target/debug/deps/w-3)".to_owned()
         )));
