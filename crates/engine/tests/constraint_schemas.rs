@@ -41,7 +41,7 @@ fn what_cannot_be_kept_to_is_named_with_its_place() {
             "format: the keyword uniqueItems at #/items is not supported",
         ),
         (
-            json!({"minProperties": 2, "required": ["a"]}),
+            json!({"minProperties": 2, "required": ["a", "a"]}),
             "format: the keyword minProperties at # is not supported",
         ),
         (

@@ -389,10 +389,14 @@ impl Checker {
 /// What is required counts towards `minProperties`; beyond that it can't be kept to,
 /// as a name that no property has may come twice.
 fn check_property_counts(schema: &mut Map<String, Value>, at: &Pointer) -> Result<(), SchemaError> {
-    let n_required = schema
-        .get("required")
-        .and_then(Value::as_array)
-        .map_or(0, Vec::len);
+    let required = schema.get("required").and_then(Value::as_array);
+    // A name that is there twice asks for one property.
+    let names: HashSet<&str> = required
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let n_required = names.len();
     match schema.remove("minProperties").and_then(|n| n.as_u64()) {
         Some(n) if n > n_required as u64 => Err(at.unsupported("minProperties")),
         _ => Ok(()),
