@@ -66,10 +66,7 @@ impl<'a> Keys<'a> {
 
     /// A number from 1 to `cap`.
     pub(crate) fn count(&self, key: &str, cap: usize) -> Result<usize, ModelError> {
-        match self.natural(key, cap)? {
-            0 => Err(self.out_of_range(key, &0, format!("between 1 and {cap}"))),
-            found => Ok(found),
-        }
+        self.number(key, 1, cap)
     }
 
     /// A number from 1 to `cap`, if the key is there.
@@ -84,7 +81,10 @@ impl<'a> Keys<'a> {
     /// A number from 0 to `cap`; `None` for a missing key, and for 0, by which some
     /// writers say "none".
     pub(crate) fn count_or_zero(&self, key: &str, cap: usize) -> Result<Option<usize>, ModelError> {
-        let found = self.get(key).map(|_| self.natural(key, cap)).transpose()?;
+        let found = self
+            .get(key)
+            .map(|_| self.number(key, 0, cap))
+            .transpose()?;
         Ok(found.filter(|&found| found > 0))
     }
 
@@ -118,7 +118,7 @@ impl<'a> Keys<'a> {
         n_layer: usize,
     ) -> Result<Vec<usize>, ModelError> {
         let Some(Value::Array(_)) = self.get(key) else {
-            return Ok(vec![self.natural(key, cap)?; n_layer]);
+            return Ok(vec![self.number(key, 0, cap)?; n_layer]);
         };
         let numbers = self.metadata.u32_array(&self.full(key))?;
         if numbers.len() != n_layer {
@@ -197,12 +197,12 @@ impl<'a> Keys<'a> {
             .transpose()
     }
 
-    fn natural(&self, key: &str, cap: usize) -> Result<usize, ModelError> {
+    fn number(&self, key: &str, min: usize, cap: usize) -> Result<usize, ModelError> {
         let found = self.metadata.u32(&self.full(key))? as usize;
-        if found <= cap {
+        if (min..=cap).contains(&found) {
             Ok(found)
         } else {
-            Err(self.out_of_range(key, &found, format!("between 1 and {cap}")))
+            Err(self.out_of_range(key, &found, format!("between {min} and {cap}")))
         }
     }
 }

@@ -399,6 +399,8 @@ pub struct Activations<'a> {
     x: &'a [f32],
     n_tokens: usize,
     n_cols: usize,
+    /// The forms in `scratch` that are of these numbers.
+    has_form: [bool; N_FORMS],
     scratch: &'a ActivationScratch,
 }
 
@@ -457,6 +459,7 @@ impl<'a> Activations<'a> {
             x,
             n_tokens,
             n_cols,
+            has_form,
             scratch,
         }
     }
@@ -488,9 +491,11 @@ impl<'a> Activations<'a> {
     /// `kind` has no blocks, or was not asked for.
     pub(crate) fn tiles(&self, kind: ActivationKind) -> (&[u8], Tiles) {
         let idx = form_idx(kind).expect("a quantised kind");
+        // What an earlier product has left there may be as long.
+        assert!(self.has_form[idx], "{kind:?} was not asked for");
         let tiles = Tiles::new(kind, self.n_tokens, self.n_cols);
         let bytes = self.scratch.forms[idx].bytes();
-        assert!(bytes.len() >= tiles.n_bytes(), "{kind:?} was not asked for");
+        assert!(bytes.len() >= tiles.n_bytes());
         (bytes, tiles)
     }
 
@@ -569,5 +574,21 @@ mod tests {
     fn nan_and_infinity_reach_the_scale() {
         assert!(quantized(&[1.0, f32::NAN, 2.0]).0.is_nan());
         assert!(quantized(&[f32::INFINITY, 1.0]).0.is_infinite());
+    }
+
+    /// What an earlier product left in the scratch is of other numbers.
+    #[test]
+    #[should_panic(expected = "was not asked for")]
+    fn a_form_of_earlier_numbers_is_not_given_out() {
+        let kind = ActivationKind::Q8(Repr::I8);
+        let mut scratch = ActivationScratch::default();
+        Activations::new(&[1.0; 256], 1, [kind].into_iter(), &mut scratch).tiles(kind);
+        Activations::new(
+            &[2.0; 256],
+            1,
+            [ActivationKind::F32].into_iter(),
+            &mut scratch,
+        )
+        .tiles(kind);
     }
 }

@@ -92,8 +92,9 @@ pub fn kernel_check() -> Result<KernelCheck, KernelMismatch> {
     })
 }
 
-/// One product of every type on `lane`, on all of its threads, compared as by
-/// [`kernel_check`]; it takes some milliseconds.
+/// One product of every type on `lane`, in as many parts as it has threads, compared as
+/// by [`kernel_check`]; it takes some milliseconds. A thread that comes late may find its
+/// part computed by another.
 ///
 /// # Errors
 /// The first result whose bits are not the scalar twin's.

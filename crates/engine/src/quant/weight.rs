@@ -182,12 +182,16 @@ impl PendingWeight {
     ///
     /// # Errors
     /// As there.
+    ///
+    /// # Panics
+    /// The processor has not what these kernels need.
     pub(crate) fn for_set(
         set: InstructionSet,
         tensor: &TensorInfo,
         n_rows: usize,
         n_cols: usize,
     ) -> Result<Self, WeightError> {
+        assert!(set.is_there(), "{} is not there", set.name());
         check_tensor(tensor, n_rows, n_cols)?;
         let rows = zeroed_rows(tensor.quant, set, n_rows, n_cols).ok_or_else(|| {
             WeightError::OutOfMemory {

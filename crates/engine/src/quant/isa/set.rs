@@ -166,7 +166,8 @@ impl InstructionSet {
         CHOSEN.store(idx.map_or(0, |idx| idx + 1), Ordering::Relaxed);
     }
 
-    fn is_there(self) -> bool {
+    /// Whether this processor has what the kernels need.
+    pub(crate) fn is_there(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => super::avx2::has_avx2(),
