@@ -12,6 +12,7 @@ mod generate;
 pub mod gguf;
 pub mod lane;
 mod loader;
+mod markup;
 mod math;
 mod model;
 pub mod pool;

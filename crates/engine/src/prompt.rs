@@ -1,6 +1,7 @@
 //! From messages to a prompt that fits the context.
 
 use crate::error::EngineError;
+use crate::markup::Shielded;
 use crate::model::Model;
 use crate::template::{ChatMessage, RenderOptions};
 
@@ -32,6 +33,9 @@ impl Model {
     /// beginning and the last message always stay; what stays begins with a user's
     /// message if it did before, as templates insist on that.
     ///
+    /// Control tokens come from the template alone: what a message spells of them stays
+    /// text.
+    ///
     /// # Errors
     /// There is no template, it refuses the messages, or what must stay is too long.
     pub fn prompt(
@@ -42,6 +46,8 @@ impl Model {
         let reserve = options.reserve_tokens.min(self.n_ctx() / 2);
         let room = self.n_ctx() - reserve;
         let cuts = Cuts::new(messages);
+        let others = serde_json::json!(options.extra).to_string();
+        let messages = &Shielded::new(self.tokenizer(), messages, &others)?;
         let whole = self.render(messages, &cuts, 0, options)?;
         if whole.tokens.len() <= room {
             return Ok(whole);
@@ -69,7 +75,7 @@ impl Model {
 
     fn render(
         &self,
-        messages: &[ChatMessage],
+        shielded: &Shielded,
         cuts: &Cuts,
         cut: usize,
         options: &PromptOptions,
@@ -84,13 +90,15 @@ impl Model {
             extra: options.extra.clone(),
         };
         let start = cuts.starts.get(cut).copied().unwrap_or(cuts.n_system);
+        let messages = &shielded.messages;
         let kept: Vec<ChatMessage> = messages[..cuts.n_system]
             .iter()
             .chain(&messages[start..])
             .cloned()
             .collect();
-        let text = self.template()?.render(&kept, &render_options)?;
-        let tokens = tokenizer.encode_prompt(&text)?;
+        let rendered = self.template()?.render(&kept, &render_options)?;
+        let (text, as_text) = shielded.restore(rendered)?;
+        let tokens = tokenizer.encode_prompt_around(&text, &as_text)?;
         Ok(Prompt {
             text,
             tokens,

@@ -19,6 +19,8 @@ mod vocab;
 pub use decode::TextDecoder;
 pub use error::TokenizerError;
 
+use std::ops::Range;
+
 use bpe::{Bpe, BpeBuilder};
 use special::{Fragment, Matcher};
 use spm::Spm;
@@ -75,9 +77,13 @@ impl Tokenizer {
             SpecialTokens::Parse => &self.all_special,
             SpecialTokens::AsText => &self.user_defined,
         };
+        self.encode_fragments(&matcher.split(text, |_, _| true))
+    }
+
+    fn encode_fragments(&self, fragments: &[Fragment<'_>]) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = Vec::new();
         let mut after_special = true;
-        for fragment in matcher.split(text) {
+        for &fragment in fragments {
             match (fragment, &self.encoder) {
                 (Fragment::Token(id), _) => ids.push(id),
                 (Fragment::Text(text), Encoder::Bpe(bpe)) => bpe.encode(text, &mut ids)?,
@@ -97,13 +103,44 @@ impl Tokenizer {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_prompt(&self, prompt: &str) -> Result<Vec<u32>, TokenizerError> {
-        let mut ids = self.encode(prompt, SpecialTokens::Parse)?;
+        self.encode_prompt_around(prompt, &[])
+    }
+
+    /// As [`encode_prompt`](Self::encode_prompt), with stretches of which no control
+    /// token is made, in whole or in part: what people wrote. They are ascending and
+    /// apart; see [`markup_in`](Self::markup_in).
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_prompt_around(
+        &self,
+        prompt: &str,
+        as_text: &[Range<usize>],
+    ) -> Result<Vec<u32>, TokenizerError> {
+        let touches_text = |place: &Range<usize>| {
+            let next = as_text.partition_point(|text| text.end <= place.start);
+            as_text.get(next).is_some_and(|text| text.start < place.end)
+        };
+        let is_meant = |id, place: Range<usize>| !self.is_markup(id) || !touches_text(&place);
+        let fragments = self.all_special.split(prompt, is_meant);
+        let mut ids = self.encode_fragments(&fragments)?;
         if let (true, Some(bos)) = (self.add_bos, self.vocab.bos)
             && ids.first() != Some(&bos)
         {
             ids.insert(0, bos);
         }
         Ok(ids)
+    }
+
+    /// Where `text` spells tokens that a template alone may write, e.g. `<|im_end|>`, in
+    /// bytes and ascending. Spellings that overlap are one.
+    pub fn markup_in(&self, text: &str) -> Vec<Range<usize>> {
+        self.all_special.places(text, |id| self.is_markup(id))
+    }
+
+    /// Whether it is a token that plain text never becomes.
+    fn is_markup(&self, id: u32) -> bool {
+        !self.vocab.kind(id).is_plain()
     }
 
     /// The bytes that a token adds to the text; they need not be whole

@@ -1,6 +1,7 @@
 //! Finds tokens that are matched as they stand in the text, before it is encoded.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::vocab::{TokenKind, Vocab};
 
@@ -52,13 +53,18 @@ impl Matcher {
         }
     }
 
-    /// Cuts `text` at the special tokens it contains.
-    pub(super) fn split<'t>(&self, text: &'t str) -> Vec<Fragment<'t>> {
+    /// Cuts `text` at the special tokens it contains, those that `is_meant` says are
+    /// meant where they are.
+    pub(super) fn split<'t>(
+        &self,
+        text: &'t str,
+        is_meant: impl Fn(u32, Range<usize>) -> bool,
+    ) -> Vec<Fragment<'t>> {
         let mut fragments = Vec::new();
         let mut plain_start = 0;
         let mut at = 0;
         while at < text.len() {
-            let Some((id, n_bytes)) = self.match_at(text, at) else {
+            let Some((id, n_bytes)) = self.match_at(text, at, &is_meant) else {
                 at += 1;
                 continue;
             };
@@ -82,12 +88,35 @@ impl Matcher {
         fragments
     }
 
-    fn match_at(&self, text: &str, at: usize) -> Option<(u32, usize)> {
+    /// Every place in `text` where one of the `wanted` tokens is spelled; places that
+    /// overlap are one.
+    pub(super) fn places(&self, text: &str, wanted: impl Fn(u32) -> bool) -> Vec<Range<usize>> {
+        let mut places: Vec<Range<usize>> = Vec::new();
+        for at in 0..text.len() {
+            // The longest that begins here covers the others.
+            let Some((_, n_bytes)) = self.match_at(text, at, &|id, _| wanted(id)) else {
+                continue;
+            };
+            match places.last_mut() {
+                Some(last) if at < last.end => last.end = last.end.max(at + n_bytes),
+                _ => places.push(at..at + n_bytes),
+            }
+        }
+        places
+    }
+
+    fn match_at(
+        &self,
+        text: &str,
+        at: usize,
+        is_meant: &impl Fn(u32, Range<usize>) -> bool,
+    ) -> Option<(u32, usize)> {
         let lengths = &self.lengths[usize::from(text.as_bytes()[at])];
         lengths.iter().find_map(|&n_bytes| {
+            let place = at..at.checked_add(n_bytes)?;
             // `get` also refuses to begin or end inside a character.
-            let id = self.ids.get(text.get(at..at.checked_add(n_bytes)?)?)?;
-            Some((*id, n_bytes))
+            let id = *self.ids.get(text.get(place.clone())?)?;
+            is_meant(id, place).then_some((id, n_bytes))
         })
     }
 }

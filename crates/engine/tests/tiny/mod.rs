@@ -38,6 +38,7 @@ pub struct Tiny {
     pub special_shape: Option<(&'static str, &'static [u64])>,
     pub context_length: u32,
     pub block_count: u32,
+    pub template: &'static str,
 }
 
 impl Default for Tiny {
@@ -54,6 +55,7 @@ impl Default for Tiny {
             special_shape: None,
             context_length: N_CTX,
             block_count: N_LAYER as u32,
+            template: TEMPLATE,
         }
     }
 }
@@ -118,7 +120,7 @@ impl Tiny {
             .strings("tokenizer.ggml.merges", &[] as &[&str])
             .u32("tokenizer.ggml.eos_token_id", self.eos)
             .bool("tokenizer.ggml.add_bos_token", false)
-            .str("tokenizer.chat_template", TEMPLATE);
+            .str("tokenizer.chat_template", self.template);
         (self.metadata)(writer)
     }
 
