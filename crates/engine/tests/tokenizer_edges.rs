@@ -423,6 +423,29 @@ fn a_byte_that_cannot_be_written_is_an_error() {
     assert!(error.to_string().contains("byte 0x62"), "{error}");
 }
 
+/// At each byte of a text each length that a special token has may have to be tried.
+#[test]
+fn special_tokens_are_looked_for_up_to_a_length() {
+    let long = |n_bytes: usize| format!("<{}", "a".repeat(n_bytes - 1));
+    let writer = GgufWriter::new()
+        .str("tokenizer.ggml.model", "gpt2")
+        .str("tokenizer.ggml.pre", "gpt-2")
+        .strings("tokenizer.ggml.merges", &[] as &[&str]);
+    let writer = with_vocabulary(
+        writer,
+        &[
+            ("a", NORMAL),
+            ("<", NORMAL),
+            (&long(256), CONTROL),
+            (&long(257), CONTROL),
+        ],
+    );
+    let tokenizer = build(writer).unwrap();
+    let encode = |text: &str| tokenizer.encode(text, SpecialTokens::Parse).unwrap();
+    assert_eq!(encode(&long(256)), [2]);
+    assert_eq!(encode(&long(257)), [2, 0]);
+}
+
 #[test]
 fn long_texts_take_time_in_proportion() {
     for tokenizer in [build(bpe()).unwrap(), build(spm(SCORES)).unwrap()] {

@@ -12,6 +12,10 @@ pub(super) enum Fragment<'t> {
     Token(u32),
 }
 
+/// Longer ones are not looked for: the longest in use have some tens of bytes, and at
+/// each byte of a text each length may have to be tried.
+const MAX_SPECIAL_BYTES: usize = 256;
+
 /// A set of texts; at each place the longest one wins.
 pub(super) struct Matcher {
     ids: HashMap<Box<str>, u32>,
@@ -32,14 +36,15 @@ impl Matcher {
         let mut ids = HashMap::new();
         let mut lengths = vec![Vec::new(); 256];
         for (id, text, kind) in vocab.iter() {
+            if !wanted(kind) || text.len() > MAX_SPECIAL_BYTES {
+                continue;
+            }
             // What is no UTF-8 cannot stand in a text; the empty text stands everywhere.
             let Some((text, &first)) = std::str::from_utf8(text).ok().zip(text.first()) else {
                 continue;
             };
-            if wanted(kind) {
-                ids.entry(text.into()).or_insert(id);
-                lengths[usize::from(first)].push(text.len());
-            }
+            ids.entry(text.into()).or_insert(id);
+            lengths[usize::from(first)].push(text.len());
         }
         for lengths in &mut lengths {
             lengths.sort_unstable_by(|a, b| b.cmp(a));
