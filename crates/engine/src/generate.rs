@@ -30,6 +30,9 @@ pub const MAX_STOP_BYTES: usize = 4096;
 pub struct GenerateOptions {
     /// How tokens are chosen.
     pub sampling: SamplingParams,
+    /// What is added to the logits of tokens, at most [`MAX_BIAS`](crate::sampler::MAX_BIAS)
+    /// either way.
+    pub logit_bias: Vec<(u32, f32)>,
     /// The most tokens of the reply; by default as many as the context has room for.
     pub max_tokens: Option<usize>,
     /// The reply ends before the first of these that is complete in its text.
@@ -133,7 +136,9 @@ impl<'a> Generation<'a> {
         prompt: Vec<u32>,
         options: GenerateOptions,
     ) -> Result<Self, EngineError> {
-        let sampler = Sampler::new(options.sampling)?;
+        let sampler = Sampler::new(options.sampling)?
+            .with_biases(options.logit_bias)?
+            .without(model.tokenizer().suppressed());
         let stops = StopMatcher::new(options.stop)?;
         let schema = options.format.check()?;
         let usage = Usage {
@@ -334,16 +339,8 @@ impl<'a> Generation<'a> {
         let Some(constraint) = &mut self.constraint else {
             return Ok(self.sampler.sample(logits, &self.tokens)?);
         };
-        let mask = constraint.mask()?;
-        let words = mask.as_slice();
-        // A model may have more logits than its tokenizer has tokens.
-        let is_allowed = |id| {
-            let word = words.get(id as usize / 32);
-            word.is_some_and(|word| word >> (id % 32) & 1 == 1)
-        };
-        Ok(self
-            .sampler
-            .sample_among(logits, &self.tokens, is_allowed)?)
+        let mask = constraint.mask()?.as_slice();
+        Ok(self.sampler.sample_among(logits, &self.tokens, mask)?)
     }
 
     fn finish(&mut self, reason: FinishReason) {

@@ -184,6 +184,9 @@ const FIRST_RANKED: usize = 256;
 /// See [`FIRST_RANKED`].
 const MORE: usize = 8;
 
+/// The largest bias, either way: more than trained logits are apart.
+pub const MAX_BIAS: f32 = 100.0;
+
 /// Logits that are looked at together.
 const CHUNK: usize = 16;
 
@@ -196,7 +199,12 @@ const CHUNK: usize = 16;
 pub struct Sampler {
     params: SamplingParams,
     rng: Pcg32,
-    /// The logits with penalties, if there are any.
+    /// What is added to tokens' logits.
+    biases: Vec<(u32, f32)>,
+    /// Tokens that are never chosen. Sorted.
+    suppressed: Vec<u32>,
+    /// The logits with biases and penalties, if there are any; of the allowed tokens,
+    /// if not all are.
     penalized: Vec<f32>,
     /// The tokens to choose among, if not all.
     allowed: Vec<u32>,
@@ -212,10 +220,39 @@ impl Sampler {
         Ok(Self {
             rng: Pcg32::new(params.seed),
             params,
+            biases: Vec::new(),
+            suppressed: Vec::new(),
             penalized: Vec::new(),
             allowed: Vec::new(),
             candidates: Vec::new(),
         })
+    }
+
+    /// Adds to the logits of tokens, before anything else is done with them.
+    ///
+    /// # Errors
+    /// A bias is not between −[`MAX_BIAS`] and [`MAX_BIAS`].
+    pub fn with_biases(mut self, biases: Vec<(u32, f32)>) -> Result<Self, SamplerError> {
+        let is_valid = |bias: f32| (-MAX_BIAS..=MAX_BIAS).contains(&bias);
+        match biases.iter().find(|(_, bias)| !is_valid(*bias)) {
+            Some((_, bias)) => Err(SamplerError::OutOfRange {
+                field: "logit_bias",
+                found: *bias,
+                expected: "between -100 and 100",
+            }),
+            None => {
+                self.biases = biases;
+                Ok(self)
+            }
+        }
+    }
+
+    /// Never chooses these tokens.
+    #[must_use]
+    pub fn without(mut self, tokens: &[u32]) -> Self {
+        self.suppressed = tokens.to_vec();
+        self.suppressed.sort_unstable();
+        self
     }
 
     /// Chooses the token that follows `history`.
@@ -226,21 +263,30 @@ impl Sampler {
     /// # Errors
     /// A logit is NaN or infinite, or there is none.
     pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<u32, SamplerError> {
-        if self.params.repeat_penalty == 1.0 || self.params.repeat_last_n == 0 {
+        check_finite(logits)?;
+        if !self.suppressed.is_empty() {
+            self.allowed.clear();
+            let suppressed = &self.suppressed;
+            let ids = (0u32..).take(logits.len());
+            self.allowed
+                .extend(ids.filter(|id| suppressed.binary_search(id).is_err()));
+            return self.choose_allowed(logits, history);
+        }
+        if self.biases.is_empty() && !self.penalizes() {
             return self.choose(logits);
         }
-        check_finite(logits)?;
-        let mut penalized = std::mem::take(&mut self.penalized);
-        penalized.clear();
-        penalized.extend_from_slice(logits);
-        self.penalize(&mut penalized, history);
-        let chosen = self.choose(&penalized);
-        self.penalized = penalized;
+        let mut adjusted = std::mem::take(&mut self.penalized);
+        adjusted.clear();
+        adjusted.extend_from_slice(logits);
+        self.adjust(&mut adjusted, history, |id| Some(id as usize));
+        let chosen = self.choose(&adjusted);
+        self.penalized = adjusted;
         chosen
     }
 
     /// Chooses the token that follows `history` among those that are allowed, as if
-    /// there were no others.
+    /// there were no others. `mask` has a bit for each token, 32 tokens a word, the
+    /// lowest bit first; tokens beyond it are not allowed.
     ///
     /// # Errors
     /// As for [`Self::sample`]; there is none, too, where none is allowed.
@@ -248,38 +294,50 @@ impl Sampler {
         &mut self,
         logits: &[f32],
         history: &[u32],
-        is_allowed: impl Fn(u32) -> bool,
+        mask: &[u32],
     ) -> Result<u32, SamplerError> {
         check_finite(logits)?;
-        let mut kept = std::mem::take(&mut self.penalized);
-        kept.clear();
-        kept.extend_from_slice(logits);
-        self.penalize(&mut kept, history);
         self.allowed.clear();
-        let ids = (0u32..).take(logits.len());
-        self.allowed.extend(ids.filter(|id| is_allowed(*id)));
-        // The allowed ones move together in the order of their ids.
-        for (idx, id) in self.allowed.iter().enumerate() {
-            kept[idx] = kept[*id as usize];
+        for (first_id, &word) in (0u32..).step_by(32).zip(mask) {
+            let mut left = word;
+            while left != 0 {
+                let id = first_id + left.trailing_zeros();
+                left &= left - 1;
+                if (id as usize) < logits.len() && self.suppressed.binary_search(&id).is_err() {
+                    self.allowed.push(id);
+                }
+            }
         }
-        kept.truncate(self.allowed.len());
-        let chosen = self.choose(&kept);
-        self.penalized = kept;
-        chosen.map(|idx| self.allowed[idx as usize])
+        self.choose_allowed(logits, history)
     }
 
+    /// Chooses among [`Self::allowed`], which move together in the order of their ids.
+    fn choose_allowed(&mut self, logits: &[f32], history: &[u32]) -> Result<u32, SamplerError> {
+        let allowed = std::mem::take(&mut self.allowed);
+        let mut kept = std::mem::take(&mut self.penalized);
+        kept.clear();
+        kept.extend(allowed.iter().map(|id| logits[*id as usize]));
+        self.adjust(&mut kept, history, |id| allowed.binary_search(&id).ok());
+        let chosen = self.choose(&kept);
+        let chosen = chosen.map(|idx| allowed[idx as usize]);
+        self.penalized = kept;
+        self.allowed = allowed;
+        chosen
+    }
+
+    /// `logits` are finite.
     fn choose(&mut self, logits: &[f32]) -> Result<u32, SamplerError> {
+        let best = likeliest(logits).ok_or(SamplerError::Empty)?;
         if self.params.temperature == 0.0 {
-            return argmax(logits);
+            return Ok(best);
         }
-        check_finite(logits)?;
         let top_k = self.params.top_k;
         if top_k > 0 {
             self.rank(logits, top_k);
             self.keep_top_p_and_min_p(None);
             return self.draw();
         }
-        let max = logits[argmax(logits)? as usize];
+        let max = logits[best as usize];
         let is_cut = self.params.top_p < 1.0 || self.params.min_p > 0.0;
         if is_cut {
             self.rank_until_cut(logits, max);
@@ -289,20 +347,34 @@ impl Sampler {
         }
     }
 
+    fn penalizes(&self) -> bool {
+        self.params.repeat_penalty != 1.0 && self.params.repeat_last_n > 0
+    }
+
+    /// Biases, then penalises; `place` says where a token's logit is, if it is there.
+    fn adjust(&self, logits: &mut [f32], history: &[u32], place: impl Fn(u32) -> Option<usize>) {
+        for &(id, bias) in &self.biases {
+            if let Some(logit) = place(id).and_then(|idx| logits.get_mut(idx)) {
+                *logit = (*logit + bias).clamp(f32::MIN, f32::MAX);
+            }
+        }
+        self.penalize(logits, history, place);
+    }
+
     /// # Source
     /// Keskar et al., "CTRL" (2019): likely tokens are divided by the penalty,
     /// unlikely ones multiplied, each token once however often it occurred.
-    fn penalize(&self, logits: &mut [f32], history: &[u32]) {
-        let penalty = self.params.repeat_penalty;
-        if penalty == 1.0 {
+    fn penalize(&self, logits: &mut [f32], history: &[u32], place: impl Fn(u32) -> Option<usize>) {
+        if !self.penalizes() {
             return;
         }
+        let penalty = self.params.repeat_penalty;
         let recent = &history[history.len().saturating_sub(self.params.repeat_last_n)..];
         let mut recent = recent.to_vec();
         recent.sort_unstable();
         recent.dedup();
         for id in recent {
-            if let Some(logit) = logits.get_mut(id as usize) {
+            if let Some(logit) = place(id).and_then(|idx| logits.get_mut(idx)) {
                 let penalized = if *logit > 0.0 {
                     *logit / penalty
                 } else {
@@ -477,12 +549,17 @@ fn total_weight(logits: &[f32], max: f32, temperature: f32) -> f32 {
 /// A logit is NaN or infinite, or there is none.
 pub fn argmax(logits: &[f32]) -> Result<u32, SamplerError> {
     check_finite(logits)?;
+    likeliest(logits).ok_or(SamplerError::Empty)
+}
+
+/// As [`argmax`], of finite logits.
+fn likeliest(logits: &[f32]) -> Option<u32> {
     let best = logits
         .iter()
         .map(|logit| order_of(*logit))
         .fold(i32::MIN, i32::max);
     let first = logits.iter().position(|logit| order_of(*logit) == best);
-    first.map(|id| id as u32).ok_or(SamplerError::Empty)
+    first.map(|id| id as u32)
 }
 
 fn check_finite(logits: &[f32]) -> Result<(), SamplerError> {

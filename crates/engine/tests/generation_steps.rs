@@ -291,6 +291,33 @@ fn numerical_failure_in_the_middle_of_a_prompt_is_an_error() {
     assert_eq!(bits(&mut ctx), bits(&mut model.new_context()));
 }
 
+/// Some files name tokens that their models were never to say.
+#[test]
+fn suppressed_tokens_are_not_said() {
+    let plain = Tiny::default().load();
+    let prompt = [1, 2, 3];
+    let said = reply(&plain, &prompt, greedy(8)).ids;
+    let suppressing = Tiny {
+        metadata: |writer| {
+            let all_but_a_few: Vec<i32> = (0..250).collect();
+            writer.i32s("tokenizer.ggml.suppress_tokens", &all_but_a_few)
+        },
+        ..Tiny::default()
+    }
+    .load();
+    assert!(said.iter().any(|id| *id < 250));
+    for temperature in [0.0, 3.0] {
+        let mut options = greedy(8);
+        options.sampling.temperature = temperature;
+        let ids = reply(&suppressing, &prompt, options).ids;
+        assert!(ids.iter().all(|id| *id >= 250), "{ids:?}");
+    }
+    // What the caller wishes moves the reply too.
+    let mut biased = greedy(8);
+    biased.logit_bias = vec![(65, 100.0)];
+    assert_eq!(reply(&plain, &prompt, biased).ids, [65; 8]);
+}
+
 #[test]
 fn prompts_and_options_are_checked() {
     let model = Tiny::default().load();

@@ -356,3 +356,72 @@ fn a_large_vocabulary_is_sampled_as_a_sorted_one_would_be() {
         }
     }
 }
+
+#[test]
+fn biases_move_the_choice_and_are_checked() {
+    let logits = [1.0, 3.0, 2.0];
+    let greedy = |biases: &[(u32, f32)]| {
+        Sampler::new(SamplingParams::greedy())?
+            .with_biases(biases.to_vec())?
+            .sample(&logits, &[])
+    };
+    assert_eq!(greedy(&[]), Ok(1));
+    assert_eq!(greedy(&[(1, -1.5)]), Ok(2));
+    assert_eq!(greedy(&[(0, 100.0), (7, 100.0)]), Ok(0));
+    assert_eq!(greedy(&[(0, 1.0), (0, 1.5)]), Ok(0), "they add up");
+    for bad in [f32::NAN, 100.5, f32::NEG_INFINITY] {
+        assert!(matches!(
+            greedy(&[(0, bad)]),
+            Err(SamplerError::OutOfRange {
+                field: "logit_bias",
+                ..
+            })
+        ));
+    }
+}
+
+/// As where all tokens are allowed, so among a few.
+#[test]
+fn suppressed_tokens_are_never_chosen() {
+    let logits: Vec<f32> = (0..40).map(|id| (id % 7) as f32).collect();
+    let history = [3, 6, 6];
+    for seed in 0..200 {
+        let params = SamplingParams {
+            seed,
+            repeat_penalty: if seed % 2 == 0 { 1.0 } else { 1.3 },
+            ..open(100.0)
+        };
+        let mut sampler = Sampler::new(params)
+            .unwrap()
+            .without(&[39, 6, 13, 0, 1_000_000]);
+        let id = sampler.sample(&logits, &history).unwrap();
+        assert!(![0, 6, 13, 39].contains(&id) && id < 40, "{id}");
+        // 0, 5, 6 and 33 are allowed, and what lies beyond the logits.
+        let mask = [0b110_0001, (u32::MAX << 8) | 2];
+        let id = sampler.sample_among(&logits, &history, &mask).unwrap();
+        assert!([5, 33].contains(&id), "{id}");
+        let error = sampler.sample_among(&logits, &history, &[0b100_0000, 0]);
+        assert_eq!(error, Err(SamplerError::Empty));
+    }
+}
+
+#[test]
+fn a_mask_of_all_tokens_changes_nothing() {
+    let logits: Vec<f32> = (0..50).map(|id| (id * 37 % 11) as f32 / 3.0).collect();
+    for seed in 0..50 {
+        let params = SamplingParams {
+            seed,
+            repeat_penalty: 1.2,
+            ..open(0.9)
+        };
+        let sampler = || {
+            let sampler = Sampler::new(params.clone()).unwrap();
+            sampler.with_biases(vec![(4, 2.0), (9, -3.0)]).unwrap()
+        };
+        let history = [4, 11, 22];
+        assert_eq!(
+            sampler().sample(&logits, &history),
+            sampler().sample_among(&logits, &history, &[u32::MAX; 2])
+        );
+    }
+}

@@ -316,6 +316,7 @@ impl Reply<'_> {
                 repeat_last_n: REPEAT_LAST_N,
                 seed: seed.unwrap_or_else(|| self.shared.platform.random_u64()),
             },
+            logit_bias: Vec::new(),
             max_tokens: limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
             stop: self.request.stop.clone(),
             format: self.format(),

@@ -46,6 +46,8 @@ pub struct Tokenizer {
     /// Matched before encoding when special tokens are parsed.
     all_special: Matcher,
     add_bos: bool,
+    /// What the model must never say.
+    suppressed: Vec<u32>,
 }
 
 enum Encoder {
@@ -178,6 +180,11 @@ impl Tokenizer {
     /// Whether a generation ends with this token. A model may have several.
     pub fn is_end_of_generation(&self, id: u32) -> bool {
         self.vocab.is_end_of_generation(id)
+    }
+
+    /// Tokens that the model must never say, by the word of its file.
+    pub fn suppressed(&self) -> &[u32] {
+        &self.suppressed
     }
 
     /// Whether this is markup that never shows in the text.
@@ -324,7 +331,12 @@ fn finish(
 ) -> Result<Tokenizer, TokenizerError> {
     let stored_add_bos = gguf.metadata().bool("tokenizer.ggml.add_bos_token");
     let add_bos = stored_add_bos.optional()?.unwrap_or(bos.default) || bos.is_insisted_on;
+    let suppressed = gguf
+        .metadata()
+        .u32_array("tokenizer.ggml.suppress_tokens")
+        .optional()?;
     Ok(Tokenizer {
+        suppressed: suppressed.unwrap_or_default().into_owned(),
         user_defined: Matcher::new(&vocab, |kind| kind == TokenKind::UserDefined),
         all_special: Matcher::new(&vocab, TokenKind::is_special),
         add_bos: add_bos && vocab.bos.is_some(),
