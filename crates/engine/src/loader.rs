@@ -285,6 +285,10 @@ impl<S: ModelSource> ModelLoader<S> {
         if let Description::Own(config) = &description {
             check_kv_type(config, options.kv_type)?;
         }
+        // Before the vocabulary is made into anything.
+        if let Ok(tokens) = gguf.metadata().str_array("tokenizer.ggml.tokens") {
+            check_vocabulary(tokens.len(), description.n_vocab())?;
+        }
         let n_ctx = choose_n_ctx(&gguf, &description, &options)?;
         let memory = description.memory_estimate(&gguf, n_ctx, options.kv_type);
         let total_bytes = match &description {
@@ -338,7 +342,7 @@ impl<S: ModelSource> ModelLoader<S> {
             Words::Tokenizer(mut builder) => match builder.step(&header.gguf)? {
                 None => Words::Tokenizer(builder),
                 Some(tokenizer) => {
-                    check_vocabulary(&tokenizer, header.description.n_vocab())?;
+                    check_vocabulary(tokenizer.n_vocab(), header.description.n_vocab())?;
                     Words::Template(Box::new(tokenizer))
                 }
             },
@@ -455,14 +459,11 @@ impl<S: ModelSource> ModelLoader<S> {
     }
 }
 
-fn check_vocabulary(tokenizer: &Tokenizer, n_vocab: usize) -> Result<(), EngineError> {
-    if tokenizer.n_vocab() == n_vocab {
+fn check_vocabulary(n_tokens: usize, n_rows: usize) -> Result<(), EngineError> {
+    if n_tokens == n_rows {
         return Ok(());
     }
-    Err(EngineError::Model(ModelError::VocabularyMismatch {
-        n_tokens: tokenizer.n_vocab(),
-        n_rows: n_vocab,
-    }))
+    Err(ModelError::VocabularyMismatch { n_tokens, n_rows }.into())
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -196,6 +196,8 @@ fn the_vocabulary_must_match_the_embedding_table() {
         special_shape: Some(("token_embd.weight", &[32, 300])),
         ..Tiny::default()
     };
+    // Before anything is made of it.
+    assert!(tiny.loader(tiny::single_threaded()).is_err());
     assert!(matches!(
         model_error_of(&tiny),
         ModelError::VocabularyMismatch {

@@ -295,6 +295,18 @@ impl Shared {
         };
         self.pause(cancel).await?;
         let mut loader = ModelLoader::new(source, options)?;
+        // But the vocabulary is built now.
+        let limit_bytes = self.options.memory_limit_bytes;
+        let needed_bytes = loader.memory_estimate().vocabulary_bytes;
+        if needed_bytes > limit_bytes {
+            let n_ctx = loader.n_ctx();
+            return Err(EngineError::NotEnoughMemory {
+                needed_bytes,
+                limit_bytes,
+                n_ctx,
+            }
+            .into());
+        }
         while !loader.check_step()? {
             self.pause(cancel).await?;
         }

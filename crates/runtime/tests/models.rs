@@ -574,6 +574,20 @@ fn a_model_that_does_not_fit_is_refused_with_figures_and_a_shorter_context_tried
     );
 }
 
+/// A vocabulary is built in order to check the file, before anything is loaded.
+#[test]
+fn a_file_whose_vocabulary_does_not_fit_is_not_imported() {
+    let host = Host::greeted(Setup {
+        builtin: None,
+        memory_limit_bytes: 1000,
+        ..Setup::default()
+    });
+    let imported = host.import(&json!({}), "a.gguf", &tiny());
+    let error = check_error(imported, ErrorKind::OutOfMemory, "1000");
+    assert!(error.data.detail["needed_bytes"].as_u64() > Some(1000));
+    assert_eq!(host.model_ids(), [] as [&str; 0]);
+}
+
 #[test]
 fn without_its_file_the_builtin_model_is_not_installed_and_the_rest_works() {
     let host = Host::greeted(Setup {
