@@ -35,18 +35,27 @@ const MIN_N_CTX: usize = 512;
 /// What one step reads at most.
 const STEP_BYTES: usize = 4 << 20;
 
-/// What sampling keeps of a token while it chooses: its id and its probability.
-const SAMPLED_TOKEN_BYTES: u64 = 12;
+/// What sampling keeps of a token while it chooses: a candidate with its logit and its
+/// weight, the logit with penalties, and the id if not all are allowed.
+pub(crate) const SAMPLED_TOKEN_BYTES: u64 = 20;
+
+/// What replies that are held to a schema take on top of the estimate, at most: the
+/// vocabulary for grammars of a model with 150,000 tokens, and one reply's lexer.
+#[cfg(target_pointer_width = "32")]
+const STRUCTURED_REPLY_BYTES: u64 = 50 << 20;
 
 /// The memory limit if none is given: on WebAssembly the address space (a shared
-/// memory has half of it) less room for the rest of the program, elsewhere none.
-const DEFAULT_MEMORY_LIMIT_BYTES: u64 = if cfg!(not(target_pointer_width = "32")) {
-    u64::MAX
-} else if cfg!(target_feature = "atomics") {
-    1792 << 20
+/// memory has half of it) less room for the rest of the program and for structured
+/// replies, elsewhere none.
+#[cfg(target_pointer_width = "32")]
+const DEFAULT_MEMORY_LIMIT_BYTES: u64 = if cfg!(target_feature = "atomics") {
+    (1792 << 20) - STRUCTURED_REPLY_BYTES
 } else {
-    3584 << 20
+    (3584 << 20) - STRUCTURED_REPLY_BYTES
 };
+/// See above.
+#[cfg(not(target_pointer_width = "32"))]
+const DEFAULT_MEMORY_LIMIT_BYTES: u64 = u64::MAX;
 
 /// How a model is loaded.
 #[derive(Clone, Default)]
@@ -62,7 +71,9 @@ pub struct LoadOptions {
     pub memory_limit_bytes: Option<u64>,
 }
 
-/// What a model takes, with one context filled to the last token.
+/// What a model takes, with one context filled to the last token. Replies that are held
+/// to a schema take up to 50 MB more, for the vocabulary as their grammar wants it and
+/// for the grammar's states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryEstimate {
     /// The weights, as large as in the file.

@@ -22,7 +22,7 @@ use candle_transformers::models::{quantized_llama, quantized_phi};
 use crate::decoder::{ModelError, PREFILL_CHUNK};
 use crate::error::EngineError;
 use crate::gguf::{Gguf, GgufError, TensorInfo};
-use crate::loader::MemoryEstimate;
+use crate::loader::{MemoryEstimate, SAMPLED_TOKEN_BYTES};
 use crate::source::ModelSource;
 use content::{SourceReader, content};
 use family::{Family, Kind, Sizes, Wanted};
@@ -133,7 +133,8 @@ impl Plan {
         let logits = 2 * sizes.n_vocab as u64;
         // Masks are kept for every chunk that there was.
         let masks = n_ctx * n_ctx;
-        let scratch = 4 * (attention + chunk * per_token + rope + logits) + masks;
+        let sampling = SAMPLED_TOKEN_BYTES * sizes.n_vocab as u64;
+        let scratch = 4 * (attention + chunk * per_token + rope + logits) + masks + sampling;
         // While a tensor is read it is there twice, but then there is no context yet.
         let largest = self.tensors.iter().map(|(_, tensor)| tensor.size_bytes);
         let reading = largest.max().unwrap_or(0).saturating_sub(kv_bytes);
