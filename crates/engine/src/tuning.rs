@@ -27,6 +27,17 @@ const WORTH: f64 = 1.05;
 /// they are not, something else was running, and the result does not outlive the run.
 const STEADY: f64 = 1.3;
 
+/// Less than this no clock is sure to tell: some browsers' go in steps of 16.7 ms. A
+/// measured token is then computed several times.
+const MEASURABLE_MS: f64 = 0.05;
+
+/// How often: the fewest with which it is long enough.
+const REPEATS: [usize; 5] = [1, 2, 4, 8, 16];
+
+/// How long a native lane waits for its threads.
+#[cfg(not(target_arch = "wasm32"))]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Products of a measured token: a small model's projections, where handing out shows,
 /// and one as wide as a head, where memory does.
 const PRODUCTS: [(usize, usize, usize); 2] = [(4, 512, 512), (1, 3072, 1024)];
@@ -38,11 +49,17 @@ pub struct ThreadTimings {
     pub medians: Vec<(usize, f64)>,
     /// Nothing else was running, as far as the times tell.
     pub is_steady: bool,
+    /// The clock tells such times apart. Where it does not, they say nothing.
+    pub is_measurable: bool,
 }
 
 impl ThreadTimings {
-    /// The fewest threads that are about as fast as the best.
+    /// The fewest threads that are about as fast as the best; all, where nothing could
+    /// be measured.
     pub fn best(&self) -> usize {
+        if !self.is_measurable {
+            return self.medians.last().map_or(1, |(n_threads, _)| *n_threads);
+        }
         let least = self
             .medians
             .iter()
@@ -60,19 +77,33 @@ pub fn measure_threads(lane: &CpuLane, now_ms: &dyn Fn() -> f64) -> ThreadTiming
         return ThreadTimings {
             medians: vec![(1, 0.0)],
             is_steady: true,
+            is_measurable: true,
         };
     }
     let token = Token::new();
     let mut times: Vec<(usize, Vec<f64>)> = candidates(max).map(|n| (n, Vec::new())).collect();
+    let time = |n_repeats: usize| {
+        let before_ms = now_ms();
+        for _ in 0..n_repeats {
+            token.compute(lane);
+        }
+        now_ms() - before_ms
+    };
+    let mut repeats = REPEATS.into_iter();
+    let Some(n_repeats) = repeats.find(|n| time(*n) >= MEASURABLE_MS) else {
+        return ThreadTimings {
+            medians: candidates(max).map(|n| (n, 0.0)).collect(),
+            is_steady: false,
+            is_measurable: false,
+        };
+    };
     let start_ms = now_ms();
     for round in 0..=MAX_ROUNDS {
         for (n_threads, times) in &mut times {
             lane.use_threads(*n_threads);
             // The first after a change wakes threads.
             token.compute(lane);
-            let before_ms = now_ms();
-            token.compute(lane);
-            let ms = now_ms() - before_ms;
+            let ms = time(n_repeats);
             // The first round warms up caches and the browser's compilers.
             if round > 0 {
                 times.push(ms);
@@ -85,11 +116,15 @@ pub fn measure_threads(lane: &CpuLane, now_ms: &dyn Fn() -> f64) -> ThreadTiming
     lane.use_threads(max);
     let alone = &times[0].1;
     let least = alone.iter().copied().fold(f64::INFINITY, f64::min);
+    let medians = times.iter().map(|(_, times)| median(times));
+    let is_measurable = medians.clone().fold(f64::INFINITY, f64::min) >= MEASURABLE_MS;
     ThreadTimings {
-        is_steady: median(alone) <= least * STEADY,
+        is_steady: is_measurable && median(alone) <= least * STEADY,
+        is_measurable,
         medians: times
             .iter()
-            .map(|(n_threads, times)| (*n_threads, median(times)))
+            .zip(medians)
+            .map(|((n_threads, _), ms)| (*n_threads, ms / n_repeats as f64))
             .collect(),
     }
 }
@@ -158,7 +193,7 @@ fn zeros(n_rows: usize, n_cols: usize) -> Weight {
 /// A measurement's result, for the next start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThreadRecord {
-    /// What it was measured on: the machine and the program.
+    /// What it was measured on: the machine, the program and how many threads ran.
     pub measured_on: String,
     /// The threads that it found best.
     pub n_threads: usize,
@@ -231,10 +266,10 @@ fn describe(timings: &ThreadTimings) -> String {
         .iter()
         .map(|(n_threads, ms)| format!("{n_threads}: {ms:.2} ms"))
         .collect();
-    let disturbed = if timings.is_steady {
-        ""
-    } else {
-        ", while other programs were running"
+    let disturbed = match (timings.is_measurable, timings.is_steady) {
+        (false, _) => ", too short for this clock",
+        (true, false) => ", while other programs were running",
+        (true, true) => "",
     };
     format!("measured now ({}){disturbed}", times.join(", "))
 }
@@ -248,29 +283,32 @@ fn describe(timings: &ThreadTimings) -> String {
 pub fn tuned_lane(file: &std::path::Path) -> std::io::Result<(CpuLane, ThreadChoice)> {
     let start = std::time::Instant::now();
     let now_ms = || start.elapsed().as_secs_f64() * 1e3;
-    tuned_lane_by(file, crate::pool::default_threads(), &now_ms)
+    tuned_lane_by(file, crate::pool::default_threads(), PATIENCE, &now_ms)
 }
 
 #[cfg(not(target_arch = "wasm32"))]
 fn tuned_lane_by(
     file: &std::path::Path,
     max: usize,
+    patience: std::time::Duration,
     now_ms: &dyn Fn() -> f64,
 ) -> std::io::Result<(CpuLane, ThreadChoice)> {
     let lane = CpuLane::with_threads(max)?;
     let start = std::time::Instant::now();
-    while lane.n_threads() < max && start.elapsed().as_secs() < 1 {
+    while lane.n_threads() < max && start.elapsed() < patience {
         std::thread::yield_now();
     }
+    let n_joined = lane.n_threads();
     let measured_on = format!(
-        "{} {} {} cores {max}",
+        "{} {} {} cores {max} threads {n_joined}",
         env!("CARGO_PKG_VERSION"),
         std::env::consts::ARCH,
         std::env::consts::OS,
     );
     let kept = std::fs::read_to_string(file).ok();
     let (choice, record) = ThreadChoice::make(&lane, kept.as_deref(), &measured_on, now_ms);
-    if let Some(record) = record {
+    // What too few threads were measured to do is of no use to the next start.
+    if let Some(record) = record.filter(|_| n_joined == max) {
         let partial = file.with_extension("part");
         let written = std::fs::write(&partial, record.to_text());
         // Under its own name only once it is whole.
@@ -287,8 +325,12 @@ mod tests {
     fn the_fewest_of_the_fast_are_taken() {
         let best = |medians: &[(usize, f64)]| {
             let medians = medians.to_vec();
-            let is_steady = true;
-            ThreadTimings { medians, is_steady }.best()
+            let timings = ThreadTimings {
+                medians,
+                is_steady: true,
+                is_measurable: true,
+            };
+            timings.best()
         };
         assert_eq!(best(&[(1, 1.0), (2, 0.6), (3, 0.5), (4, 0.49)]), 3);
         assert_eq!(best(&[(1, 1.0), (2, 30.0)]), 1);
@@ -315,6 +357,9 @@ mod tests {
         }
     }
 
+    /// Threads join late where much else is running; the tests are about all of them.
+    const LONG: std::time::Duration = std::time::Duration::from_secs(60);
+
     fn in_folder(name: &str, test: impl FnOnce(&std::path::Path)) {
         let folder = std::env::temp_dir().join(format!("nox-{name}-{}", std::process::id()));
         // A process of this number that failed may have left it behind.
@@ -327,7 +372,7 @@ mod tests {
     #[test]
     fn a_measurement_is_kept_and_used_where_it_was_made() {
         in_folder("kept", |file| {
-            let tuned = |max| tuned_lane_by(file, max, &clock(&[1.0])).unwrap();
+            let tuned = |max| tuned_lane_by(file, max, LONG, &clock(&[1.0])).unwrap();
             let (lane, first) = tuned(2);
             assert!(
                 first.why.starts_with("measured now (1: 1.00 ms"),
@@ -351,7 +396,7 @@ mod tests {
         in_folder("disturbed", |file| {
             let disturbed = &[0.1, 1.0, 0.1, 5.0, 0.1, 9.0, 0.1, 2.0, 0.1, 6.0, 0.1];
             for _ in 0..2 {
-                let (lane, choice) = tuned_lane_by(file, 2, &clock(disturbed)).unwrap();
+                let (lane, choice) = tuned_lane_by(file, 2, LONG, &clock(disturbed)).unwrap();
                 assert!(
                     choice.why.ends_with("other programs were running"),
                     "{}",
@@ -360,6 +405,37 @@ mod tests {
                 assert_eq!(lane.n_threads(), choice.n_threads);
             }
             assert!(!file.exists());
+        });
+    }
+
+    /// A clock in steps that are longer than what is measured says nothing.
+    #[test]
+    fn a_clock_that_stands_still_leaves_all_threads_and_no_record() {
+        in_folder("still", |file| {
+            let (lane, choice) = tuned_lane_by(file, 3, LONG, &|| 7.0).unwrap();
+            assert_eq!((lane.n_threads(), choice.n_threads), (3, 3));
+            assert!(
+                choice.why.ends_with("too short for this clock"),
+                "{}",
+                choice.why
+            );
+            assert!(!file.exists());
+        });
+    }
+
+    #[test]
+    fn what_too_few_threads_did_is_not_kept() {
+        in_folder("few", |file| {
+            let none = std::time::Duration::ZERO;
+            // Without patience a lane begins with those that have joined by chance.
+            for _ in 0..20 {
+                let (_, choice) = tuned_lane_by(file, 8, none, &clock(&[1.0])).unwrap();
+                let kept = std::fs::read_to_string(file).ok();
+                if let Some(kept) = kept {
+                    assert!(kept.contains("cores 8 threads 8"), "{kept}");
+                }
+                assert!(choice.n_threads <= 8);
+            }
         });
     }
 

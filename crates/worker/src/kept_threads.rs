@@ -3,8 +3,9 @@
 //! Nothing depends on it: a file that cannot be read or written, another tab having it
 //! open, or no file system at all cost a measurement at the next start.
 
-use nox_engine::CpuLane;
+use nox_engine::pool::MAX_THREADS;
 use nox_engine::tuning::ThreadChoice;
+use nox_engine::{CpuLane, Lane as _};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, FileSystemFileHandle, FileSystemGetFileOptions, FileSystemSyncAccessHandle};
@@ -16,33 +17,42 @@ const FOLDER: &[&str] = &["noxics"];
 const FILE: &str = "threads.json";
 
 /// Limits `lane` to the best number of its threads, unless the user has said how many.
-/// Returns where the number comes from, for a person.
+/// Returns where the number comes from, for a person. `shortage` says why fewer run than
+/// were to.
 pub(crate) async fn choose(
     lane: &CpuLane,
     options: &StartOptions,
+    shortage: Option<&str>,
     now_ms: &dyn Fn() -> f64,
 ) -> String {
+    let n_threads = lane.n_threads();
     if options.threads_asked {
-        return "it was asked for".to_owned();
+        return match shortage {
+            _ if options.threads == Some(n_threads) => "it was asked for".to_owned(),
+            Some(shortage) => shortage.to_owned(),
+            None if !cfg!(target_feature = "atomics") => "this build has one thread".to_owned(),
+            None => format!("a pool has 1 to {MAX_THREADS} threads"),
+        };
     }
     let file = file().await.ok();
     let kept = match &file {
         Some(file) => read(file).await.ok(),
         None => None,
     };
-    let measured_on = measured_on(options);
+    let measured_on = measured_on(options, n_threads);
     let (choice, record) = ThreadChoice::make(lane, kept.as_deref(), &measured_on, now_ms);
-    if let (Some(file), Some(record)) = (&file, record) {
+    // What too few threads were measured to do is of no use to the next start.
+    if let (Some(file), Some(record), None) = (&file, record, shortage) {
         let _ = write(file, &record.to_text()).await;
     }
     choice.why
 }
 
-/// The machine and the program, as far as a browser tells.
-fn measured_on(options: &StartOptions) -> String {
+/// The machine and the program, as far as a browser tells, and the threads that run.
+fn measured_on(options: &StartOptions, n_threads: usize) -> String {
     let navigator = js::scope().navigator();
     format!(
-        "{} {} {} cores {}",
+        "{} {} {} cores, {n_threads} threads {}",
         env!("CARGO_PKG_VERSION"),
         options.build.name,
         navigator.hardware_concurrency(),

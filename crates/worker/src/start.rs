@@ -43,7 +43,9 @@ pub async fn start(options: JsValue) -> Result<(), JsValue> {
     #[cfg(feature = "conformance")]
     crate::faults::note_lane(&lane);
     let platform = Rc::new(WebPlatform::new()?);
-    let threads_why = kept_threads::choose(&lane, &options, &|| platform.now_ms()).await;
+    let shortage = started.shortage.as_deref();
+    let now_ms = || platform.now_ms();
+    let threads_why = kept_threads::choose(&lane, &options, shortage, &now_ms).await;
     let store = open_store().await;
     let builtin = builtin(&options)?;
     let memory_limit_bytes = options.memory_limit_bytes();
