@@ -319,11 +319,11 @@ export class ChatStore {
   /** Lets another model or alias answer from now on; a model is brought into memory. */
   readonly selectModel = (id: string): Promise<void> => this.#models.select(id);
 
-  /** Takes a GGUF file into storage and lets it answer. */
+  /** Takes a GGUF file, or all those of a split model, into storage and lets the model answer. */
   readonly importModel = (file: File | readonly File[]): Promise<ModelInfo | null> =>
     this.#models.import(file instanceof File ? [file] : file);
 
-  /** Ends an import; nothing of it stays. */
+  /** Ends an import or a load. Of the file on its way nothing stays; files that came before it do. */
   readonly cancelTransfer = (): void => this.#models.cancel();
 
   /** Deletes a model from storage. */

@@ -46,6 +46,19 @@ function isComplete({ parts }: ModelInfo): boolean {
   return !parts || parts.missing.length === 0;
 }
 
+/** The model that has the part which a file is by its name; `null` where it is to be taken in. */
+function withPart(name: string, models: readonly ModelInfo[]): ModelInfo | null {
+  const [, stem = "", part, count] = /^(.+)-(\d{5})-of-(\d{5})(?:\.gguf)?$/.exec(name.toLowerCase()) ?? [];
+  // As the runtime makes an id of a name.
+  const id = stem
+    .replace(/[^a-z0-9._]+/g, "-")
+    .replace(/^[._-]+/, "")
+    .replace(/[.-]+$/, "");
+  const isOf = ({ id: known, parts }: ModelInfo): boolean =>
+    known === id && parts?.count === Number(count) && !parts.missing.includes(Number(part));
+  return models.find(isOf) ?? null;
+}
+
 export class ModelChoice {
   readonly #owner: ModelsOwner;
   #abort: AbortController | null = null;
@@ -67,18 +80,28 @@ export class ModelChoice {
     await this.refresh();
   }
 
-  /** Takes one file after the other, until one fails; the last one's model, if it came so far. */
+  /**
+   * Takes one file after the other, until one fails. Parts of a split model that are here
+   * already are passed over. The model that the last file to come belongs to, if any came.
+   */
   async import(files: readonly File[]): Promise<ModelInfo | null> {
     if (this.#owner.snapshot().transfer) return null;
     const nox = this.#owner.nox();
     let model: ModelInfo | null = null;
+    let hasFailed = false;
     for (const file of files) {
+      const known = withPart(file.name, this.#owner.snapshot().models);
+      if (known) {
+        model ??= known;
+        continue;
+      }
       const result = await this.#during("import", file.name, (options) => nox.models.import(file, options));
-      model = result?.model ?? null;
+      hasFailed = !result;
       if (!result) break;
+      model = result.model;
     }
     await this.refresh();
-    if (model && isComplete(model)) await this.select(model.id);
+    if (model && !hasFailed && isComplete(model)) await this.select(model.id);
     return model;
   }
 

@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 
 import { isSpoken } from "../src/chat-message.js";
 import type { ModelInfo } from "../src/generated/protocol.js";
-import { OTHER, lastSpoken, open, say } from "./fake-chat.js";
+import { BUILTIN, OTHER, lastSpoken, open, say } from "./fake-chat.js";
 import { settle } from "./fake-runtime.js";
 import type { FakeRuntime, Frame } from "./fake-runtime.js";
 
@@ -209,6 +209,40 @@ describe("models", () => {
     assert.equal(await store.importModel([file(1), file(2)]), null);
     assert.equal(runtimes[0]?.of("models.import").length, 1);
     assert.deepEqual([snapshot().error?.during, snapshot().model], ["import", "nox-builtin"]);
+    close();
+  });
+
+  test("of which some files are here is completed, whichever of them are chosen", async () => {
+    const here: ModelInfo = { ...OTHER, id: "big-q4", parts: { count: 4, missing: [2, 4] } };
+    let isBroken = false;
+    const names: string[] = [];
+    const { store, snapshot, close } = await open((runtime, { method, id }) => {
+      if (method === "models.load") runtime.result(id, {});
+      if (method === "models.list") runtime.result(id, { models: [BUILTIN, here] });
+      if (method !== "models.import") return;
+      const name = store.getSnapshot().transfer?.name ?? "";
+      names.push(name);
+      if (isBroken && name.includes("-00004-of")) {
+        const data = { kind: "corrupt_model", retryable: false };
+        return runtime.post({ id, error: { code: -32005, message: "No.", data } });
+      }
+      const missing = name.includes("00002") ? [4] : [];
+      runtime.result(id, { model: { ...here, parts: { count: 4, missing } }, sha256: "00" });
+    });
+    const file = (part: number): File => new File(["GGUF"], `Big Q4-0000${part}-of-00004.gguf`);
+    const all = [1, 2, 3, 4].map(file);
+    isBroken = true;
+    // What came before the file that failed tells what is still missing.
+    assert.deepEqual((await store.importModel(all))?.parts?.missing, [4]);
+    assert.deepEqual([snapshot().error?.during, snapshot().model], ["import", "nox-builtin"]);
+    assert.deepEqual(names.splice(0), [all[1]?.name, all[3]?.name]);
+    isBroken = false;
+    assert.deepEqual((await store.importModel(all))?.parts?.missing, []);
+    assert.deepEqual(names.splice(0), [all[1]?.name, all[3]?.name]);
+    assert.equal(snapshot().error, null);
+    // Another model's file is not passed over, nor one with another number of parts.
+    await store.importModel([new File([""], "big-00001-of-00004.gguf"), new File([""], "big-q4-00001-of-00003.gguf")]);
+    assert.equal(names.length, 2);
     close();
   });
 
