@@ -10,6 +10,7 @@ import type {
   CommandResult,
   ConfigResult,
   ConfigSetParams,
+  KvType,
   Methods,
   ModelInfo,
   ModelsImportParams,
@@ -67,7 +68,15 @@ export interface Models {
   /** Deletes one from storage. */
   remove(model: string, options?: CallOptions): Promise<ModelsRemoveResult>;
   /** Brings one into memory; a chat does so by itself. */
-  load(model: string, options?: CallOptions & { /** Tokens of context. */ nCtx?: number }): Promise<ModelsLoadResult>;
+  load(
+    model: string,
+    options?: CallOptions & {
+      /** Tokens of context. */
+      nCtx?: number;
+      /** How keys and values are kept. */
+      kvType?: KvType;
+    },
+  ): Promise<ModelsLoadResult>;
   /** Frees its memory. */
   unload(model: string, options?: CallOptions): Promise<ModelsUnloadResult>;
 }
@@ -218,8 +227,10 @@ function models(send: Send): Models {
       return send("models.import", { ...params, ...from }, options);
     },
     remove: (model, options) => send("models.remove", { model }, options),
-    load: (model, { nCtx, ...options } = {}) =>
-      send("models.load", { model, ...(nCtx !== undefined && { n_ctx: nCtx }) }, options),
+    load: (model, { nCtx, kvType, ...options } = {}) => {
+      const params = { model, ...(nCtx !== undefined && { n_ctx: nCtx }), ...(kvType && { kv_type: kvType }) };
+      return send("models.load", params, options);
+    },
     unload: (model, options) => send("models.unload", { model }, options),
   };
 }

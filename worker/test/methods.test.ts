@@ -67,6 +67,8 @@ test("methods put their params together as the protocol names them", async () =>
   await nox.persona.set({ scale: null, fields: { central_name: "Vela" } });
   await nox.commands.run("/title", { session: "s" });
   await nox.commands.run("/help", { session: null });
+  await nox.models.load("other", { nCtx: 512, kvType: "q8" });
+  await nox.models.load("other");
   assert.deepEqual(
     runtimes[0]?.received.slice(1).map(({ method, params }) => [method, params]),
     [
@@ -79,6 +81,8 @@ test("methods put their params together as the protocol names them", async () =>
       ["persona.set", { scale: null, fields: { central_name: "Vela" } }],
       ["command", { line: "/title", session: "s" }],
       ["command", { line: "/help" }],
+      ["models.load", { model: "other", n_ctx: 512, kv_type: "q8" }],
+      ["models.load", { model: "other" }],
     ],
   );
   nox.close();

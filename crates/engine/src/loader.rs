@@ -173,17 +173,22 @@ pub struct ModelLoader<S> {
     total_bytes: u64,
 }
 
-fn check_kv_type(config: &ModelConfig, kv_type: KvType) -> Result<(), EngineError> {
-    if kv_type.supports(config.head_dim) {
-        return Ok(());
-    }
+fn check_kv_type(description: &Description, kv_type: KvType) -> Result<(), EngineError> {
+    let reason = match description {
+        Description::Own(config) if !kv_type.supports(config.head_dim) => format!(
+            "this model's heads have {} elements, no multiple of 32",
+            config.head_dim
+        ),
+        // It keeps keys and values in its own way, and in blocks it can't.
+        Description::Candle(_) if kv_type == KvType::Q8 => {
+            "candle-transformers, which runs this model, has no other".to_owned()
+        }
+        _ => return Ok(()),
+    };
     Err(EngineError::InvalidOption {
         field: "kv_type",
         found: format!("{kv_type:?}").to_lowercase(),
-        expected: format!(
-            "f16 or f32, as this model's heads have {} elements, no multiple of 32",
-            config.head_dim
-        ),
+        expected: format!("f16, as {reason}"),
     })
 }
 
@@ -293,9 +298,7 @@ impl<S: ModelSource> ModelLoader<S> {
         let sum = RefCell::new(Checksum::new());
         let gguf = Gguf::read(&Summed::new(&source, &sum))?;
         let (description, planned) = Description::from_gguf(&gguf)?;
-        if let Description::Own(config) = &description {
-            check_kv_type(config, options.kv_type)?;
-        }
+        check_kv_type(&description, options.kv_type)?;
         // Before the vocabulary is made into anything.
         if let Ok(tokens) = gguf.metadata().str_array("tokenizer.ggml.tokens") {
             check_vocabulary(tokens.len(), description.n_vocab())?;

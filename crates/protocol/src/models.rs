@@ -110,10 +110,11 @@ pub struct ModelsRemoveResult {
 pub struct ModelsLoadParams {
     /// A model's id or an alias.
     pub model: String,
-    /// Tokens of context to provide for. Default: what the model was made for, at most 4096.
+    /// Tokens of context to provide for. Default: as the model has it in memory, else what
+    /// it was made for, at most 4096, and less where the memory allows no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_ctx: Option<u64>,
-    /// How keys and values are kept. Default: as the model in memory has it, else `f16`.
+    /// How keys and values are kept. Default: as the model has it in memory, else `f16`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_type: Option<KvType>,
 }
@@ -126,7 +127,8 @@ pub enum KvType {
     /// In half precision.
     F16,
     /// In blocks of 32 whole numbers with a scale: about half the memory, and a little
-    /// less exact. Not for models whose heads have no multiple of 32 elements.
+    /// less exact. Not for models whose heads have no multiple of 32 elements, nor for those
+    /// that candle-transformers computes.
     Q8,
 }
 
@@ -154,6 +156,8 @@ pub struct ModelsLoadResult {
     pub model: ModelInfo,
     /// The context that it was given.
     pub n_ctx: u64,
+    /// How its keys and values are kept.
+    pub kv_type: KvType,
     /// What it takes.
     pub memory: MemoryEstimate,
     /// How long it took; 0 when it was in memory already.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::{Lane, LaneKind};
 use crate::frame::Id;
-use crate::models::{MemoryEstimate, ModelInfo};
+use crate::models::{KvType, MemoryEstimate, ModelInfo};
 
 /// Who speaks to the runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,6 +182,8 @@ pub struct LoadedModel {
     pub id: String,
     /// Its context.
     pub n_ctx: u64,
+    /// How keys and values are kept.
+    pub kv_type: KvType,
     /// Tokens that are in the KV cache.
     pub n_past: u64,
     /// The lane that computes it.

@@ -110,6 +110,7 @@ impl Shared {
     }
 
     async fn fetch_builtin(&self, builtin: &BuiltinModel) -> Result<(), RuntimeError> {
+        let claim = self.claim_import(&builtin.id)?;
         let bytes = self.platform.fetch(&builtin.url).await?;
         let job = ImportJob {
             file: &builtin.id,
@@ -117,6 +118,7 @@ impl Shared {
             expected_sha256: builtin.sha256.as_deref(),
             call: None,
             cancel: &CancelToken::new(),
+            _claim: claim,
         };
         self.import(job).await.map(|_| ())
     }

@@ -16,6 +16,7 @@ use nox_protocol::{ModelInfo, ModelsImportResult, ProgressPhase};
 use sha2::{Digest, Sha256};
 
 use crate::catalogue::{FileFacts, describe_gguf};
+use crate::claim::Claim;
 use crate::connection::{Attachment, Call};
 use crate::error::{ImportError, ParamError, RuntimeError};
 use crate::loader::{Engine, join_sources, or_cancelled};
@@ -42,6 +43,8 @@ pub(crate) struct ImportJob<'a> {
     /// Whom to tell about progress.
     pub(crate) call: Option<&'a Call>,
     pub(crate) cancel: &'a CancelToken,
+    /// Keeps other imports away from the model.
+    pub(crate) _claim: Claim<'a>,
 }
 
 /// Where the bytes come from, before they are asked for.
@@ -70,6 +73,8 @@ impl Shared {
             None => default_id(&origin)?,
         };
         or_cancelled(&call.cancel, self.builtin.ready()).await?;
+        // From before the id is found free until it is taken.
+        let claim = self.claim_import(&file)?;
         self.check_id_is_free(&file, replace).await?;
         let bytes = match origin {
             Origin::Attached(attachment) => attachment.bytes,
@@ -82,6 +87,7 @@ impl Shared {
                 expected_sha256: None,
                 call: Some(call),
                 cancel: &call.cancel,
+                _claim: claim,
             })
             .await?;
         Ok(ModelsImportResult { model, sha256 })
@@ -127,14 +133,15 @@ impl Shared {
         mut job: ImportJob<'_>,
     ) -> Result<(ModelInfo, String), RuntimeError> {
         self.check_room(job.bytes.size_bytes()).await?;
-        // One part at a time, so that the last one sees all the others.
-        let id = model_of(job.file);
-        if !self.importing.borrow_mut().insert(id.clone()) {
-            return Err(ImportError::Running { id }.into());
-        }
-        let outcome = self.write_and_publish(&mut job).await;
-        self.importing.borrow_mut().remove(&id);
-        outcome
+        self.write_and_publish(&mut job).await
+    }
+
+    /// Claims the model that a file is or belongs to: of its parts, too, one is imported at
+    /// a time, so that the last one sees all the others.
+    pub(crate) fn claim_import(&self, file: &ModelId) -> Result<Claim<'_>, ImportError> {
+        let id = model_of(file);
+        let claim = self.importing.claim(&id);
+        claim.ok_or(ImportError::Running { id })
     }
 
     /// A refusal now is kinder than one after minutes of copying.
@@ -199,6 +206,9 @@ impl Shared {
     /// Unloads the model if it is loaded, and keeps the engine from loading it anew
     /// while the result lives.
     fn free_from_memory(&self, id: &ModelId) -> Result<Option<Turn<Engine>>, RuntimeError> {
+        if self.loading.contains(id) {
+            return Err(RuntimeError::InUse { model: id.clone() });
+        }
         if self.loaded_id().as_ref() != Some(id) {
             return Ok(None);
         }

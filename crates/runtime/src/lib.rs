@@ -17,6 +17,7 @@ mod chat_routes;
 mod chat_teller;
 mod chat_turn;
 mod chats;
+mod claim;
 mod connection;
 mod error;
 mod import;

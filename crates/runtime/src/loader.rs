@@ -42,9 +42,9 @@ pub(crate) struct Loaded {
 /// What is to be loaded.
 pub(crate) struct LoadSpec<'a> {
     pub(crate) id: &'a ModelId,
-    /// By default whatever fits.
+    /// By default as the model has it in memory, else whatever fits.
     pub(crate) n_ctx: Option<u64>,
-    /// By default half precision.
+    /// By default as the model has it in memory, else half precision.
     pub(crate) kv_type: Option<KvType>,
 }
 
@@ -108,13 +108,19 @@ impl Shared {
             return Ok(0.0);
         }
         let started_ms = self.platform.now_ms();
+        let Some(_loading) = self.loading.claim(spec.id) else {
+            unreachable!("whoever has the engine is the only one to load");
+        };
+        let loaded = engine.loaded.as_ref();
+        let same = loaded.filter(|loaded| loaded.id == *spec.id);
         let source = self.open_model(spec.id).await?;
         let n_ctx = spec
             .n_ctx
             .map(|n_ctx| usize::try_from(n_ctx).unwrap_or(usize::MAX));
+        let kv_type = spec.kv_type.or(same.map(|same| same.model.kv_type()));
         let options = LoadOptions {
-            n_ctx,
-            kv_type: spec.kv_type.unwrap_or_default(),
+            n_ctx: n_ctx.or(same.map(|same| same.model.n_ctx())),
+            kv_type: kv_type.unwrap_or_default(),
             lane: Some(Rc::clone(&self.options.lane)),
             memory_limit_bytes: Some(self.options.memory_limit_bytes),
         };
@@ -137,6 +143,7 @@ impl Shared {
         *self.loaded.borrow_mut() = Some(LoadedModel {
             id: spec.id.to_string(),
             n_ctx: model.n_ctx() as u64,
+            kv_type: wire_kv_type(model.kv_type()),
             n_past: 0,
             lane: self.lane_of(&model),
             decoder: wire_decoder(model.decoder_kind()),
@@ -232,6 +239,14 @@ fn wire_decoder(kind: DecoderKind) -> nox_protocol::DecoderKind {
     match kind {
         DecoderKind::Own => nox_protocol::DecoderKind::Own,
         DecoderKind::Candle => nox_protocol::DecoderKind::Candle,
+    }
+}
+
+fn wire_kv_type(kv_type: KvType) -> nox_protocol::KvType {
+    match kv_type {
+        KvType::Q8 => nox_protocol::KvType::Q8,
+        // Nobody can ask for single precision here.
+        KvType::F16 | KvType::F32 => nox_protocol::KvType::F16,
     }
 }
 

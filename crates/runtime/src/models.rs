@@ -137,8 +137,11 @@ impl Shared {
         if self.is_builtin(&id) {
             return Err(ImportError::Builtin { id }.into());
         }
-        if self.importing.borrow().contains(&id) {
+        if self.importing.contains(&id) {
             return Err(ImportError::Running { id }.into());
+        }
+        if self.loading.contains(&id) {
+            return Err(RuntimeError::InUse { model: id });
         }
         let is_loaded = self.loaded_id().as_ref() == Some(&id);
         let mut engine = match (is_loaded, self.engine.try_take()) {
@@ -220,6 +223,7 @@ impl Shared {
             (Some(model), Some(loaded)) => Ok(ModelsLoadResult {
                 model,
                 n_ctx: loaded.n_ctx,
+                kv_type: loaded.kv_type,
                 memory: loaded.memory,
                 load_ms,
             }),

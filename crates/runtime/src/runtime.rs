@@ -1,7 +1,6 @@
 //! The runtime: what lives as long as it does, and the method table.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::rc::{Rc, Weak};
 
 use futures::FutureExt;
@@ -19,11 +18,11 @@ use crate::chat_order::SessionOrder;
 use crate::chat_replies::ReplyCache;
 use crate::chat_routes::HostBackend;
 use crate::chats::Chats;
+use crate::claim::Claims;
 use crate::connection::{Attachment, Call, Connection, ConnectionState, Outgoing, Reply};
 use crate::error::RuntimeError;
 use crate::loader::Engine;
 use crate::methods;
-use crate::model_id::ModelId;
 use crate::params::Params;
 use crate::platform::{ChatDatabase, ModelStore, Platform, SnapshotStore};
 use crate::queue::Queue;
@@ -82,8 +81,10 @@ pub(crate) struct Shared {
     pub(crate) catalogue: Catalogue,
     pub(crate) builtin: BuiltinState,
     pub(crate) warm: Warm,
-    /// Ids that an import is writing.
-    pub(crate) importing: RefCell<HashSet<ModelId>>,
+    /// Models that an import is at work on.
+    pub(crate) importing: Claims,
+    /// The model that is being read into memory.
+    pub(crate) loading: Claims,
     pub(crate) replies: ReplyCache,
     pub(crate) session_order: Rc<SessionOrder>,
     pub(crate) n_active_chats: Cell<u64>,
@@ -108,7 +109,8 @@ impl Runtime {
             catalogue: Catalogue::default(),
             builtin: BuiltinState::default(),
             warm: Warm::new(options.snapshots.clone()),
-            importing: RefCell::default(),
+            importing: Claims::default(),
+            loading: Claims::default(),
             replies: ReplyCache::default(),
             session_order: Rc::default(),
             n_active_chats: Cell::new(0),

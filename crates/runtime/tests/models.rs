@@ -824,3 +824,148 @@ fn ids_of_calls_may_be_text() {
     host.send_frame(&json!({"jsonrpc": "2.0", "id": "first", "method": "status"}));
     host.end(&Id::Text("first".to_owned())).unwrap();
 }
+
+#[test]
+fn a_model_keeps_its_kind_of_cache_and_its_context_unless_told_otherwise() {
+    let host = Host::greeted(Setup::default());
+    let one_head = TinyModel {
+        n_head: 1,
+        ..TinyModel::default()
+    };
+    host.import(&json!({}), "q8.gguf", &one_head.bytes())
+        .unwrap();
+    let load = |params: serde_json::Value| {
+        let loaded = host.call("models.load", &params).unwrap();
+        let status = host.call("status", &json!({})).unwrap();
+        assert_eq!(loaded["kv_type"], status["model"]["kv_type"]);
+        assert_eq!(loaded["n_ctx"], status["model"]["n_ctx"]);
+        (loaded["kv_type"].clone(), loaded["n_ctx"].clone())
+    };
+    let model = |n_ctx: Option<u64>, kv_type: Option<&str>| {
+        let mut params = json!({"model": "q8"});
+        if let Some(n_ctx) = n_ctx {
+            params["n_ctx"] = json!(n_ctx);
+        }
+        if let Some(kv_type) = kv_type {
+            params["kv_type"] = json!(kv_type);
+        }
+        load(params)
+    };
+    assert_eq!(model(None, None), (json!("f16"), json!(2048)));
+    assert_eq!(model(None, Some("q8")), (json!("q8"), json!(2048)));
+    assert_eq!(model(Some(512), None), (json!("q8"), json!(512)));
+    assert_eq!(model(None, Some("f16")), (json!("f16"), json!(512)));
+    assert_eq!(model(None, Some("q8")), (json!("q8"), json!(512)));
+    // A chat leaves it as it is.
+    let mut params = say("hello", 3);
+    params["model"] = json!("q8");
+    host.chat(&params).unwrap();
+    assert_eq!(model(None, None), (json!("q8"), json!(512)));
+    // Another model has its own, and could not have this one.
+    let other = load(json!({"model": "nox-builtin"}));
+    assert_eq!(other, (json!("f16"), json!(2048)));
+}
+
+#[test]
+fn what_has_no_blocks_of_keys_and_values_says_so() {
+    let host = Host::greeted(Setup::default());
+    let experts = TinyModel {
+        has_experts: true,
+        n_head: 1,
+        ..TinyModel::default()
+    };
+    host.import(&json!({}), "experts.gguf", &experts.bytes())
+        .unwrap();
+    for (model, reason) in [
+        ("experts", "candle-transformers"),
+        ("nox-builtin", "16 elements"),
+    ] {
+        let params = json!({"model": model, "kv_type": "q8"});
+        let refused = check_error(
+            host.call("models.load", &params),
+            ErrorKind::InvalidRequest,
+            reason,
+        );
+        assert!(!refused.message.contains("f32"), "{}", refused.message);
+        host.call("models.load", &json!({"model": model, "kv_type": "f16"}))
+            .unwrap();
+    }
+}
+
+#[test]
+fn of_two_imports_of_one_id_the_second_is_refused_at_once() {
+    let host = Host::greeted(Setup::default());
+    let bytes = Rc::new(tiny());
+    let address = |name: &str| {
+        let url = format!("http://here/{name}.gguf");
+        let mut files = host.platform.files.borrow_mut();
+        files.insert(url.clone(), Rc::clone(&bytes));
+        json!({"url": url, "id": "new"})
+    };
+    // The answer to this one comes when the other has ended.
+    host.platform.next_fetch_ms.set(300.0);
+    let late = host.begin("models.import", &address("late"));
+    host.step();
+    let quick = host.begin("models.import", &address("quick"));
+    check_error(host.end(&quick), ErrorKind::Busy, "new");
+    check_error(
+        host.call("models.remove", &json!({"model": "new"})),
+        ErrorKind::UnknownModel,
+        "new",
+    );
+    assert_eq!(host.end(&late).unwrap()["model"]["id"], "new");
+    // One that is cancelled, or fails, leaves the id to others.
+    host.platform.next_fetch_ms.set(1e9);
+    let cancelled = host.begin("models.import", &json!({"url": BUILTIN_URL, "id": "next"}));
+    host.step();
+    host.cancel(&cancelled);
+    check_error(host.end(&cancelled), ErrorKind::Cancelled, "cancelled");
+    let missing = json!({"url": "http://here/nothing.gguf", "id": "next"});
+    check_error(host.call("models.import", &missing), ErrorKind::Network, "");
+    host.import(&json!({"id": "next"}), "a.gguf", &tiny())
+        .unwrap();
+}
+
+#[test]
+fn a_model_that_is_being_loaded_stays() {
+    let host = Host::greeted(Setup::default());
+    host.import(&json!({}), "new.gguf", &tiny()).unwrap();
+    let begin_loading = || {
+        host.call("models.unload", &json!({"model": "new"}))
+            .unwrap();
+        let id = host.begin("models.load", &json!({"model": "new"}));
+        host.run_until(|frames| has_notification(frames, &id, "progress", "loading"));
+        assert!(!host.has_ended(&id));
+        id
+    };
+    let load = begin_loading();
+    check_error(
+        host.call("models.remove", &json!({"model": "new"})),
+        ErrorKind::Busy,
+        "new",
+    );
+    host.end(&load).unwrap();
+    // The end of a replacement meets the beginning, the middle and the end of loading.
+    let replace = json!({"id": "new", "replace": true});
+    let (mut n_refused, mut n_steps) = (0, 0);
+    loop {
+        host.call("models.unload", &json!({"model": "new"}))
+            .unwrap();
+        let import = host.begin_import(&replace, "new.gguf", Pieces::new(&tiny()));
+        host.run_until(|frames| has_notification(frames, &import, "progress", "verifying"));
+        for _ in 0..n_steps {
+            host.step();
+        }
+        if host.has_ended(&import) {
+            break;
+        }
+        let load = host.begin("models.load", &json!({"model": "new"}));
+        if let Err(error) = host.end(&import) {
+            assert_eq!(error.data.kind, ErrorKind::Busy, "{error:?}");
+            n_refused += 1;
+        }
+        host.end(&load).unwrap();
+        n_steps += 1;
+    }
+    assert!(n_refused > 0, "in none of {n_steps} cases");
+}

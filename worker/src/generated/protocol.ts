@@ -720,11 +720,12 @@ export type ModelsLoadParams = {
  */
 model: string, 
 /**
- * Tokens of context to provide for. Default: what the model was made for, at most 4096.
+ * Tokens of context to provide for. Default: as the model has it in memory, else what
+ * it was made for, at most 4096, and less where the memory allows no more.
  */
 n_ctx?: number, 
 /**
- * How keys and values are kept. Default: as the model in memory has it, else `f16`.
+ * How keys and values are kept. Default: as the model has it in memory, else `f16`.
  */
 kv_type?: KvType, };
 
@@ -765,6 +766,10 @@ model: ModelInfo,
  * The context that it was given.
  */
 n_ctx: number, 
+/**
+ * How its keys and values are kept.
+ */
+kv_type: KvType, 
 /**
  * What it takes.
  */
@@ -972,6 +977,10 @@ id: string,
  * Its context.
  */
 n_ctx: number, 
+/**
+ * How keys and values are kept.
+ */
+kv_type: KvType, 
 /**
  * Tokens that are in the KV cache.
  */

@@ -25,6 +25,8 @@ pub struct TinyModel {
     pub seed: u64,
     /// Two feed-forward parts to choose from: a model that only the fallback runs.
     pub has_experts: bool,
+    /// They divide 32 elements between them, and share one head of keys and values.
+    pub n_head: u32,
 }
 
 impl Default for TinyModel {
@@ -38,6 +40,7 @@ impl Default for TinyModel {
             output_type: 0,
             seed: 1,
             has_experts: false,
+            n_head: 2,
         }
     }
 }
@@ -76,9 +79,9 @@ impl TinyModel {
             ("embedding_length", N_EMBD as u32),
             ("block_count", 1),
             ("feed_forward_length", N_FF as u32),
-            ("attention.head_count", 2),
+            ("attention.head_count", self.n_head),
             ("attention.head_count_kv", 1),
-            ("rope.dimension_count", (N_EMBD / 2) as u32),
+            ("rope.dimension_count", N_EMBD as u32 / self.n_head),
         ] {
             metadata.u32(&format!("{arch}.{key}"), value);
         }
@@ -109,6 +112,7 @@ impl TinyModel {
     }
 
     fn tensors(&self) -> Vec<Tensor> {
+        let head_dim = N_EMBD / self.n_head as usize;
         let mut random = Random(self.seed);
         let mut matrix = |name: &str, n_rows: usize, n_cols: usize| Tensor {
             name: name.to_owned(),
@@ -137,8 +141,8 @@ impl TinyModel {
             output,
             norm("blk.0.attn_norm.weight"),
             matrix("blk.0.attn_q.weight", N_EMBD, N_EMBD),
-            matrix("blk.0.attn_k.weight", N_EMBD / 2, N_EMBD),
-            matrix("blk.0.attn_v.weight", N_EMBD / 2, N_EMBD),
+            matrix("blk.0.attn_k.weight", head_dim, N_EMBD),
+            matrix("blk.0.attn_v.weight", head_dim, N_EMBD),
             matrix("blk.0.attn_output.weight", N_EMBD, N_EMBD),
             norm("blk.0.ffn_norm.weight"),
         ];

@@ -53,6 +53,8 @@ pub struct TestPlatform {
     skipped_ms: Cell<f64>,
     /// What addresses answer; any other one is missing.
     pub files: RefCell<HashMap<String, Rc<Vec<u8>>>>,
+    /// How long the next request takes.
+    pub next_fetch_ms: Cell<f64>,
     random: Cell<u64>,
     /// Counts the turns of the event loop.
     turn: Cell<u64>,
@@ -113,8 +115,12 @@ impl Platform for TestPlatform {
         url: &'a str,
     ) -> LocalBoxFuture<'a, Result<Box<dyn ByteStream>, StreamError>> {
         let found = self.files.borrow().get(url).cloned();
+        let end_ms = self.now_ms() + self.next_fetch_ms.take();
         async move {
             self.yield_now().await;
+            while self.now_ms() < end_ms {
+                self.yield_now().await;
+            }
             match found {
                 Some(bytes) => Ok(Box::new(Pieces::new(&bytes)) as Box<dyn ByteStream>),
                 None => Err(StreamError::Status {
@@ -297,6 +303,7 @@ impl Host {
             started: Instant::now(),
             skipped_ms: Cell::new(0.0),
             files: RefCell::default(),
+            next_fetch_ms: Cell::new(0.0),
             // Two runtimes draw other numbers, as they do outside of tests.
             random: Cell::new(u64::from(N_HOSTS.fetch_add(1, Ordering::Relaxed)) << 32),
             turn: Cell::new(0),
