@@ -14,6 +14,7 @@ export interface SettingsDraft {
   readonly self_score: boolean;
   readonly instrument: string;
   readonly keep_chats: boolean;
+  readonly warm_start_mib: string;
 }
 
 export type SettingName = keyof SettingsDraft;
@@ -23,7 +24,7 @@ export type SettingsChange = { [K in keyof Settings]: Settings[K] | null };
 
 /** What holds where nothing is set. */
 const SWITCHES = { strip_reasoning: true, sanitize: false, self_score: false, keep_chats: true } as const;
-const NUMBERS = ["temperature", "max_tokens", "history_turns"] as const;
+const NUMBERS = ["temperature", "max_tokens", "history_turns", "warm_start_mib"] as const;
 const TEXTS = ["model", "system_prompt", "instrument"] as const;
 
 /** What a system prompt may hold. */
@@ -49,6 +50,7 @@ export function settingsDraft(settings: Settings): SettingsDraft {
     system_prompt: text(settings.system_prompt),
     history_turns: text(settings.history_turns),
     instrument: text(settings.instrument),
+    warm_start_mib: text(settings.warm_start_mib),
     strip_reasoning: settings.strip_reasoning ?? SWITCHES.strip_reasoning,
     sanitize: settings.sanitize ?? SWITCHES.sanitize,
     self_score: settings.self_score ?? SWITCHES.self_score,

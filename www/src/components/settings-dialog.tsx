@@ -172,6 +172,22 @@ function SettingsForm({ chat, loaded, onLoaded }: SettingsFormProps) {
         )}
       </Field>
       <Switches draft={draft} set={set} errorAt={errorAt} />
+      <Field
+        label="Room for warm starts"
+        help="In MiB. What was computed for kept chats is stored, so that they go on at once after a reload; 0 stores nothing and removes what there is."
+        error={errorAt("warm_start_mib")}
+      >
+        {(control) => (
+          <input
+            {...control}
+            data-testid="setting-warm-start"
+            inputMode="numeric"
+            placeholder="256"
+            value={draft.warm_start_mib}
+            onChange={({ currentTarget }) => set({ warm_start_mib: currentTarget.value })}
+          />
+        )}
+      </Field>
       <InstrumentField
         config={loaded.config}
         answering={draft.model || DEFAULT_ALIAS}

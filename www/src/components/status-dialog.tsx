@@ -19,6 +19,11 @@ const STORAGE_NAMES: Record<StorageKind, string> = {
   memory: "Memory, until this page closes",
 };
 
+const DECODER_NAMES: Record<NonNullable<StatusResult["model"]>["decoder"], string> = {
+  own: "Nox’s own decoder",
+  candle: "candle-transformers",
+};
+
 /** What runs here, and why. */
 export function StatusDialog({ chat, onClose }: StatusDialogProps) {
   const { state } = chat;
@@ -49,7 +54,7 @@ export function StatusDialog({ chat, onClose }: StatusDialogProps) {
 }
 
 function RuntimeFacts({ status }: { status: StatusResult }) {
-  const { build, lane, threads, uptime_ms, completed_calls } = status;
+  const { build, lane, threads, threads_why, memory, uptime_ms, completed_calls } = status;
   return (
     <>
       <Fact name="Build">
@@ -67,8 +72,14 @@ function RuntimeFacts({ status }: { status: StatusResult }) {
         </Fact>
       )}
       <Fact name="Lane">
-        {lane}, {threads === 1 ? "1 thread" : `${threads} threads`}
+        {lane}, {threads === 1 ? "1 thread" : `${threads} threads`}: {threads_why}
       </Fact>
+      {memory.resident_bytes !== null && (
+        <Fact name="Memory of the runtime">
+          {formatBytes(memory.resident_bytes)}
+          {memory.peak_bytes !== null && `, ${formatBytes(memory.peak_bytes)} at most so far`}
+        </Fact>
+      )}
       <Fact name="Running for">
         {formatDuration(uptime_ms)}, {completed_calls === 1 ? "1 reply" : `${completed_calls} replies`}
       </Fact>
@@ -80,11 +91,13 @@ function ModelFacts({ model }: { model: NonNullable<StatusResult["model"]> }) {
   const { memory } = model;
   return (
     <>
-      <Fact name="Model in memory">{model.id}</Fact>
-      <Fact name="Context">
-        n_ctx {model.n_ctx}, {model.n_past} in use
+      <Fact name="Model in memory">
+        {model.id}, computed by {DECODER_NAMES[model.decoder]}: {model.lane.why}
       </Fact>
-      <Fact name="Memory">
+      <Fact name="Context">
+        n_ctx {model.n_ctx}, {model.n_past} in use, kept as {model.kv_type}
+      </Fact>
+      <Fact name="Memory of the model">
         {formatBytes(memory.total_bytes)}: weights {formatBytes(memory.weights_bytes)}, KV cache{" "}
         {formatBytes(memory.kv_bytes)}, room to compute {formatBytes(memory.scratch_bytes)}
       </Fact>
@@ -99,7 +112,7 @@ interface StorageFactsProps {
 }
 
 function StorageFacts({ storage, kind, warning }: StorageFactsProps) {
-  const { models_bytes, usage_bytes, quota_bytes, persisted } = storage;
+  const { models_bytes, snapshots_bytes, usage_bytes, quota_bytes, persisted } = storage;
   const isPersisted =
     persisted === null ? "" : persisted ? ", kept until removed" : ", may be evicted when the disk is full";
   return (
@@ -115,6 +128,7 @@ function StorageFacts({ storage, kind, warning }: StorageFactsProps) {
           quota_bytes !== null &&
           `; this site uses ${formatBytes(usage_bytes)} of ${formatBytes(quota_bytes)}`}
       </Fact>
+      <Fact name="For warm starts">{formatBytes(snapshots_bytes)}</Fact>
     </>
   );
 }
