@@ -1,4 +1,7 @@
-//! What this process takes of the machine's memory, for platforms that are no browser.
+//! What this process takes of the machine's memory, for platforms that are no browser:
+//! `status` tells what [`Platform::memory_usage`](crate::Platform::memory_usage) says, which
+//! a platform may take from here. In a browser it is the size of the WebAssembly memory; of
+//! the platforms in this repository, the tests' own alone is no browser.
 
 use nox_protocol::MemoryUsage;
 
