@@ -180,7 +180,8 @@ pub trait ModelWriter {
     fn source(&self) -> &dyn ModelSource;
 
     /// Makes the file the one of its id, at once and for good. On an error nothing
-    /// is left of it, and the former file of that id stays.
+    /// is left of it, and the former file of that id stays; but where the platform can't
+    /// move files and a copy ends half-way, for want of room, the former one is gone.
     fn publish(self: Box<Self>) -> LocalBoxFuture<'static, Result<(), StorageError>>;
 
     /// Removes all trace of it.

@@ -92,15 +92,25 @@ impl OpfsStore {
                 let _ = self.remove_entry(name).await;
             }
             if let Some(stem) = name.strip_suffix(COPYING_SUFFIX) {
-                let is_gone = match self.remove_entry(&format!("{stem}{SUFFIX}")).await {
-                    Ok(()) => true,
-                    Err(error) => js::exception_name(&error) == "NotFoundError",
-                };
-                if is_gone {
-                    let _ = self.remove_entry(name).await;
-                }
+                self.discard_copy(stem).await;
             }
         }
+    }
+
+    /// Removes a file that was not copied to its end, and then what marks it as such.
+    async fn discard_copy(&self, stem: &str) {
+        let is_gone = match self.remove_entry(&format!("{stem}{SUFFIX}")).await {
+            Ok(()) => true,
+            Err(error) => js::exception_name(&error) == "NotFoundError",
+        };
+        if is_gone {
+            let _ = self.remove_entry(&format!("{stem}{COPYING_SUFFIX}")).await;
+        }
+    }
+
+    async fn create_published(&self, id: &ModelId) -> Result<Handle, JsValue> {
+        let file = self.file(&published(id), true).await?;
+        Handle::open(&file, Access::Write).await
     }
 
     async fn file(&self, name: &str, create: bool) -> Result<FileSystemFileHandle, JsValue> {
@@ -427,6 +437,7 @@ impl OpfsWriter {
         } = self;
         let id = &claim.id;
         let flushed = handle.handle.flush();
+        let needed_bytes = handle.size_bytes;
         // Files are moved when nobody has them open.
         drop(handle);
         let published = match flushed {
@@ -440,7 +451,7 @@ impl OpfsWriter {
             Ok(()) => Ok(()),
             Err(error) if js::exception_name(&error) == "QuotaExceededError" => {
                 Err(StorageError::Full {
-                    needed_bytes: 0,
+                    needed_bytes,
                     usage: store.room().await,
                 })
             }
@@ -484,17 +495,43 @@ async fn move_into_place(store: &OpfsStore, id: &ModelId) -> Result<(), JsValue>
         let moved = move_to.apply(&from, &Array::of1(&published(id).into()));
         return js::settle(moved).await.map(drop);
     }
-    store.file(&marker(id), true).await?;
-    copy(&from, &store.file(&published(id), true).await?).await?;
-    store.remove_entry(&marker(id)).await?;
+    copy_into_place(store, id, &from).await?;
     // What remains of the part costs room until the next start, and nothing else.
     let _ = store.remove_entry(&part(id)).await;
     Ok(())
 }
 
-async fn copy(from: &FileSystemFileHandle, to: &FileSystemFileHandle) -> Result<(), JsValue> {
+/// Until the former file is open for writing nothing has changed: another tab may be
+/// reading it, and it stays. From then on there is the whole new one, or none.
+async fn copy_into_place(
+    store: &OpfsStore,
+    id: &ModelId,
+    from: &FileSystemFileHandle,
+) -> Result<(), JsValue> {
     let source = Handle::open(from, Access::Read).await?;
-    let mut target = Handle::open(to, Access::Write).await?;
+    let former = match store.file(&published(id), false).await {
+        Ok(file) => Some(Handle::open(&file, Access::Write).await?),
+        Err(error) if js::exception_name(&error) == "NotFoundError" => None,
+        Err(error) => return Err(error),
+    };
+    // Before anything is there that is not whole.
+    store.file(&marker(id), true).await?;
+    let target = match former {
+        Some(target) => Ok(target),
+        None => store.create_published(id).await,
+    };
+    // The target is closed when it has been copied to, or could not be.
+    let copied = target.and_then(|target| copy(&source, target));
+    match copied {
+        Ok(()) => store.remove_entry(&marker(id)).await,
+        Err(error) => {
+            store.discard_copy(id.as_str()).await;
+            Err(error)
+        }
+    }
+}
+
+fn copy(source: &Handle, mut target: Handle) -> Result<(), JsValue> {
     target.truncate()?;
     let mut chunk = vec![0; COPY_CHUNK_BYTES];
     while target.size_bytes < source.size_bytes {
