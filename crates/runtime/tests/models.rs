@@ -370,6 +370,18 @@ fn a_full_store_refuses_before_copying_and_while_copying() {
     assert_eq!(error.data.detail["needed_bytes"], json!(tiny().len()));
     assert_eq!(error.data.detail["quota_bytes"], json!(quota_bytes));
     assert_eq!(host.model_ids(), ["nox-builtin"]);
+    // Of a stream whose size is not known it turns out on the way.
+    let mut bytes = Pieces::new(&tiny());
+    bytes.hides_size = true;
+    let import = host.begin_import(&json!({}), "a.gguf", bytes);
+    let error = check_error(
+        host.end(&import),
+        ErrorKind::QuotaExceeded,
+        "storage is full",
+    );
+    let needed_bytes = error.data.detail["needed_bytes"].as_u64().unwrap();
+    assert!((1001..tiny().len() as u64).contains(&needed_bytes));
+    assert_eq!(host.model_ids(), ["nox-builtin"]);
     let estimate = host.call("storage.estimate", &json!({})).unwrap();
     assert_eq!(estimate["models_bytes"], json!(builtin.len()));
     assert_eq!(estimate["quota_bytes"], json!(quota_bytes));
