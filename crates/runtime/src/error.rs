@@ -690,6 +690,7 @@ fn tokenizer_kind(error: &TokenizerError) -> ErrorKind {
         TokenizerError::EmptyVocabulary
         | TokenizerError::LengthMismatch { .. }
         | TokenizerError::NoTokenForByte { .. }
+        | TokenizerError::Colliding { .. }
         | TokenizerError::Bpe(_) => ErrorKind::CorruptModel,
         TokenizerError::Gguf(error) => gguf_kind(error),
     }

@@ -196,22 +196,28 @@ impl StrArray {
         })
     }
 
+    /// An array of nothing, with room for as many strings of as many bytes as `other` has.
+    pub(crate) fn with_room_of(other: &Self) -> Self {
+        Self {
+            bytes: Vec::with_capacity(other.bytes.len()),
+            ends: Vec::with_capacity(other.ends.len()),
+        }
+    }
+
     /// The bytes of all strings together.
     pub(super) fn total_bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Appends a string that `read` adds to the end of the buffer.
+    /// Appends a string that `write` adds to the end of the buffer.
     ///
-    /// The reader's cap on the whole header keeps the total far below `u32::MAX`.
-    pub(super) fn push_with<E>(
-        &mut self,
-        read: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        read(&mut self.bytes)?;
+    /// The reader's cap on the whole header keeps the total far below `u32::MAX`, and no
+    /// string that is made of one there is longer.
+    pub(crate) fn push_with<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let outcome = write(&mut self.bytes);
         debug_assert!(u32::try_from(self.bytes.len()).is_ok());
         self.ends.push(self.bytes.len() as u32);
-        Ok(())
+        outcome
     }
 }
 

@@ -1,16 +1,19 @@
-//! Byte-pair encoding with the `tokenizers` crate, set up from a GGUF vocabulary.
-
-use tokenizers::Model as _;
-use tokenizers::models::bpe::{BPE, Vocab as BpeVocab};
+//! Byte-pair encoding with the vocabulary and the merges of a GGUF file.
 
 use super::TokenizerError;
 use super::alphabet::spell;
+use super::index::TextIndex;
+use super::merges::{Merges, Word};
 use super::pre::{PreTokenizer, Splitter};
 use super::vocab::{TokenKind, Vocab};
 use crate::gguf::{Metadata, StrArray};
 
 pub(super) struct Bpe {
-    model: BPE,
+    index: TextIndex,
+    merges: Merges,
+    /// For each byte the token that a word begins with it as: the byte's character in
+    /// GPT-2's alphabet, or what is named `<0xNN>`.
+    byte_ids: Vec<Option<u32>>,
     splitter: Splitter,
     pre: &'static PreTokenizer,
 }
@@ -21,107 +24,127 @@ const STEP_LEN: usize = 32 * 1024;
 /// A [`Bpe`] in the making.
 pub(super) struct BpeBuilder {
     pre: &'static PreTokenizer,
-    ids: BpeVocab,
-    n_ids_read: usize,
-    merges: Vec<(String, String)>,
+    index: TextIndex,
+    /// For each token that was read, whether it is what the index finds for its text.
+    is_found: Vec<bool>,
+    merges: Merges,
     n_merges_read: usize,
-    model: Option<BPE>,
 }
 
 impl BpeBuilder {
-    pub(super) fn new(pre: &'static PreTokenizer) -> Self {
-        Self {
+    /// # Errors
+    /// The file has no merges.
+    pub(super) fn new(
+        pre: &'static PreTokenizer,
+        metadata: &Metadata,
+        vocab: &Vocab,
+    ) -> Result<Self, TokenizerError> {
+        Ok(Self {
             pre,
-            ids: BpeVocab::default(),
-            n_ids_read: 0,
-            merges: Vec::new(),
+            index: TextIndex::new(vocab.len()),
+            is_found: Vec::with_capacity(vocab.len()),
+            merges: Merges::new(merges(metadata)?.len()),
             n_merges_read: 0,
-            model: None,
-        }
+        })
     }
 
-    /// Does one piece; the last one gives the encoder.
+    /// Does one piece; `true` when nothing is left but to [finish](Self::finish).
     pub(super) fn step(
         &mut self,
         metadata: &Metadata,
         vocab: &Vocab,
-    ) -> Result<Option<Bpe>, TokenizerError> {
-        let merges = metadata.str_array("tokenizer.ggml.merges")?;
-        if self.n_ids_read < vocab.len() {
-            self.read_ids(vocab);
+    ) -> Result<bool, TokenizerError> {
+        let merges = merges(metadata)?;
+        if self.is_found.len() < vocab.len() {
+            self.read_ids(vocab)?;
         } else if self.n_merges_read < merges.len() {
-            self.read_merges(merges);
-        } else if let Some(model) = self.model.take() {
-            return Ok(Some(Bpe {
-                model,
-                splitter: Splitter::new(self.pre)?,
-                pre: self.pre,
-            }));
+            self.read_merges(merges, vocab)?;
         } else {
-            self.model = Some(self.build_model()?);
+            return Ok(true);
         }
-        Ok(None)
+        Ok(false)
     }
 
-    /// The merges work on text, so a token that is no UTF-8 cannot take part.
-    /// Byte tokens do only where the crate falls back to them by name.
-    fn read_ids(&mut self, vocab: &Vocab) {
-        for (id, text, kind) in vocab.iter().skip(self.n_ids_read).take(STEP_LEN) {
+    /// Byte tokens take part only where text falls back to them by name.
+    fn read_ids(&mut self, vocab: &Vocab) -> Result<(), TokenizerError> {
+        let start = self.is_found.len();
+        let end = vocab.len().min(start + STEP_LEN);
+        for id in start as u32..end as u32 {
+            let kind = vocab.kind(id);
             let takes_part = kind.is_plain() || (self.pre.raw_utf8 && kind == TokenKind::Byte);
-            if let (true, Ok(text)) = (takes_part, std::str::from_utf8(text)) {
-                self.ids.entry(text.to_owned()).or_insert(id);
-            }
+            let is_asked_for = takes_part && !vocab.text(id).is_empty();
+            self.is_found
+                .push(is_asked_for && self.index.add(vocab, id)?);
         }
-        self.n_ids_read += STEP_LEN;
+        Ok(())
     }
 
     /// Merges as pairs, without those that could never apply because a part or the
-    /// whole is not in the vocabulary.
-    fn read_merges(&mut self, merges: &StrArray) {
-        let mut whole = String::new();
-        for merge in merges.iter().skip(self.n_merges_read).take(STEP_LEN) {
-            let Ok(merge) = std::str::from_utf8(merge) else {
-                continue;
-            };
+    /// whole is not in the vocabulary. Most vocabularies have the wholes in the order of
+    /// the merges, so the token after the last one is the first guess.
+    fn read_merges(&mut self, merges: &StrArray, vocab: &Vocab) -> Result<(), TokenizerError> {
+        let end = merges.len().min(self.n_merges_read + STEP_LEN);
+        let mut whole = Vec::new();
+        let mut guess = 0;
+        for merge in (self.n_merges_read..end).filter_map(|idx| merges.get(idx)) {
             // The left part may itself be a space.
-            let Some(at) = merge.char_indices().skip(1).find(|&(_, c)| c == ' ') else {
+            let Some(n_left) = merge.iter().skip(1).position(|&byte| byte == b' ') else {
                 continue;
             };
-            let (left, right) = (&merge[..at.0], &merge[at.0 + 1..]);
+            let (left, right) = (&merge[..n_left + 1], &merge[n_left + 2..]);
             whole.clear();
-            whole.push_str(left);
-            whole.push_str(right);
-            if [left, right, &whole]
-                .into_iter()
-                .all(|part| self.ids.contains_key(part))
-            {
-                self.merges.push((left.to_owned(), right.to_owned()));
+            whole.extend_from_slice(left);
+            whole.extend_from_slice(right);
+            let is_guessed = self.is_found.get(guess as usize) == Some(&true)
+                && vocab.text(guess) == whole.as_slice();
+            let find = |text| self.index.find(vocab, text);
+            let whole = match is_guessed {
+                true => Some(guess),
+                false => find(&whole),
+            };
+            if let (Some(whole), Some(left), Some(right)) = (whole, find(left), find(right)) {
+                self.merges.push(left, right, whole)?;
+                guess = whole + 1;
             }
         }
-        self.n_merges_read += STEP_LEN;
+        self.n_merges_read = end;
+        Ok(())
     }
 
-    /// The one piece that the crate does not let us divide.
-    fn build_model(&mut self) -> Result<BPE, TokenizerError> {
-        let (ids, merges) = (
-            std::mem::take(&mut self.ids),
-            std::mem::take(&mut self.merges),
-        );
-        BPE::builder()
-            .vocab_and_merges(ids, merges)
-            .ignore_merges(self.pre.ignore_merges)
-            .byte_fallback(self.pre.raw_utf8)
-            // The crate's cache lives in the thread and would outlive the model.
-            .cache_capacity(0)
-            .build()
-            .map_err(TokenizerError::Bpe)
+    /// The encoder.
+    pub(super) fn finish(self, vocab: &Vocab) -> Result<Bpe, TokenizerError> {
+        let mut name = String::new();
+        let byte_ids = (0..=u8::MAX).map(|byte| {
+            name.clear();
+            match self.pre.raw_utf8 {
+                true => name = format!("<0x{byte:02X}>"),
+                false => spell(&[byte], &mut name),
+            }
+            self.index.find(vocab, name.as_bytes())
+        });
+        Ok(Bpe {
+            byte_ids: byte_ids.collect(),
+            splitter: Splitter::new(self.pre)?,
+            index: self.index,
+            merges: self.merges,
+            pre: self.pre,
+        })
     }
+}
+
+fn merges(metadata: &Metadata) -> Result<&StrArray, TokenizerError> {
+    Ok(metadata.str_array("tokenizer.ggml.merges")?)
 }
 
 impl Bpe {
     /// Appends the tokens of `text`. Characters that the vocabulary lacks, which
     /// a complete vocabulary of bytes has none of, are left out.
-    pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
+    pub(super) fn encode(
+        &self,
+        vocab: &Vocab,
+        text: &str,
+        ids: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
         let escaped;
         let text = if self.pre.escapes_spaces {
             escaped = text.replace(' ', "▁");
@@ -129,24 +152,58 @@ impl Bpe {
         } else {
             text
         };
-        let mut word = String::new();
+        let mut word = Word::default();
+        let mut spelled = String::new();
         for piece in self.splitter.split(text)? {
             if self.pre.whole_line_breaks
                 && piece.bytes().all(|byte| byte == b'\n')
-                && let Some(id) = self.model.token_to_id(piece)
+                && let Some(id) = self.index.find(vocab, piece.as_bytes())
+            {
+                ids.push(id);
+                continue;
+            }
+            if self.pre.ignore_merges
+                && let Some(id) = self.whole(vocab, piece, &mut spelled)
             {
                 ids.push(id);
                 continue;
             }
             word.clear();
             if self.pre.raw_utf8 {
-                word.push_str(piece);
+                self.push_chars(vocab, piece, &mut word);
             } else {
-                spell(piece.as_bytes(), &mut word);
+                let tokens = piece.bytes().map(|byte| self.byte_ids[usize::from(byte)]);
+                tokens.flatten().for_each(|id| word.push(id));
             }
-            let tokens = self.model.tokenize(&word).map_err(TokenizerError::Bpe)?;
-            ids.extend(tokens.iter().map(|token| token.id));
+            word.merge(&self.merges);
+            ids.extend(word.ids());
         }
         Ok(())
+    }
+
+    /// The token that is all of `piece`.
+    fn whole(&self, vocab: &Vocab, piece: &str, spelled: &mut String) -> Option<u32> {
+        if self.pre.raw_utf8 {
+            return self.index.find(vocab, piece.as_bytes());
+        }
+        spelled.clear();
+        spell(piece.as_bytes(), spelled);
+        self.index.find(vocab, spelled.as_bytes())
+    }
+
+    /// Characters as they are, or else byte by byte if there is a token for each.
+    fn push_chars(&self, vocab: &Vocab, piece: &str, word: &mut Word) {
+        for c in piece.chars() {
+            let mut bytes = [0; 4];
+            let bytes = c.encode_utf8(&mut bytes).as_bytes();
+            if let Some(id) = self.index.find(vocab, bytes) {
+                word.push(id);
+                continue;
+            }
+            let tokens = || bytes.iter().map(|&byte| self.byte_ids[usize::from(byte)]);
+            if tokens().all(|id| id.is_some()) {
+                tokens().flatten().for_each(|id| word.push(id));
+            }
+        }
     }
 }

@@ -34,6 +34,9 @@ pub enum TokenizerError {
     /// Text holds a byte that the vocabulary cannot express, not even as unknown.
     #[error("the vocabulary has no token for the byte 0x{byte:02X} and none for unknown text")]
     NoTokenForByte { byte: u8 },
+    /// Entries that were chosen to make look-ups slow.
+    #[error("too many of the vocabulary's {what} have hashes that collide")]
+    Colliding { what: &'static str },
     /// A metadata key is missing or has the wrong type.
     #[error(transparent)]
     Gguf(#[from] GgufError),

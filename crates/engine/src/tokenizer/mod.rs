@@ -11,6 +11,8 @@ mod alphabet;
 mod bpe;
 mod decode;
 mod error;
+mod index;
+mod merges;
 mod pre;
 mod special;
 mod spm;
@@ -88,7 +90,9 @@ impl Tokenizer {
         for &fragment in fragments {
             match (fragment, &self.encoder) {
                 (Fragment::Token(id), _) => ids.push(id),
-                (Fragment::Text(text), Encoder::Bpe(bpe)) => bpe.encode(text, &mut ids)?,
+                (Fragment::Text(text), Encoder::Bpe(bpe)) => {
+                    bpe.encode(&self.vocab, text, &mut ids)?;
+                }
                 (Fragment::Text(text), Encoder::Spm(spm)) => {
                     spm.encode(&self.vocab, text, after_special, &mut ids)?;
                 }
@@ -193,7 +197,7 @@ impl Tokenizer {
     }
 }
 
-/// A tokenizer in the making. A large vocabulary takes a second or more on a slow
+/// A tokenizer in the making. A large vocabulary takes some tenths of a second on a slow
 /// device; between two steps the caller may do as it likes.
 #[derive(Default)]
 pub struct TokenizerBuilder {
@@ -244,10 +248,10 @@ impl TokenizerBuilder {
                 mut bpe,
                 bos,
             } => match bpe.step(gguf.metadata(), &vocab)? {
-                None => Stage::Bpe { vocab, bpe, bos },
-                Some(bpe) => Stage::Encoder {
+                false => Stage::Bpe { vocab, bpe, bos },
+                true => Stage::Encoder {
+                    encoder: Encoder::Bpe(Box::new(bpe.finish(&vocab)?)),
                     vocab,
-                    encoder: Encoder::Bpe(Box::new(bpe)),
                     bos,
                 },
             },
@@ -291,9 +295,10 @@ fn begin(gguf: &Gguf) -> Result<Stage, TokenizerError> {
                 true => Spelling::Escaped,
                 false => Spelling::ByteAlphabet,
             };
+            let vocab = Vocab::from_gguf(gguf, spelling)?;
             Ok(Stage::Bpe {
-                vocab: Vocab::from_gguf(gguf, spelling)?,
-                bpe: Box::new(BpeBuilder::new(pre)),
+                bpe: Box::new(BpeBuilder::new(pre, metadata, &vocab)?),
+                vocab,
                 bos: Bos {
                     default: pre.add_bos,
                     is_insisted_on: pre.insists_on_bos,

@@ -8,13 +8,14 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::TokenizerError;
+use super::index::TextIndex;
 use super::vocab::{Vocab, parse_byte_token};
 use crate::gguf::{Metadata, OptionalKey as _};
 
 pub(super) struct Spm {
     scores: Vec<f32>,
-    /// Ids of the tokens that text may become, sorted by their texts.
-    by_text: Vec<u32>,
+    /// The tokens that text may become.
+    index: TextIndex,
     /// For each byte the token that stands for it.
     byte_ids: Vec<Option<u32>>,
     add_space_prefix: bool,
@@ -60,18 +61,18 @@ impl Eq for Bigram {}
 
 impl Spm {
     pub(super) fn new(metadata: &Metadata, vocab: &Vocab) -> Result<Self, TokenizerError> {
-        let plain = vocab
-            .iter()
-            .filter(|(_, text, kind)| kind.is_plain() && !text.is_empty());
-        let mut by_text: Vec<u32> = plain.map(|(id, _, _)| id).collect();
-        // A stable sort: of tokens with the same text the first one stays first.
-        by_text.sort_by_key(|&id| vocab.text(id));
+        let mut index = TextIndex::new(vocab.len());
+        for (id, text, kind) in vocab.iter() {
+            if kind.is_plain() && !text.is_empty() {
+                index.add(vocab, id)?;
+            }
+        }
         let add_space_prefix = metadata
             .bool("tokenizer.ggml.add_space_prefix")
             .optional()?;
         Ok(Self {
             scores: read_scores(metadata, vocab.len())?,
-            by_text,
+            index,
             byte_ids: byte_ids(vocab),
             add_space_prefix: add_space_prefix.unwrap_or(true),
         })
@@ -94,18 +95,12 @@ impl Spm {
         let symbols = self.merge(vocab, &escaped);
         for symbol in symbols.iter().filter(|symbol| symbol.n_bytes > 0) {
             let piece = &escaped.as_bytes()[symbol.start..symbol.start + symbol.n_bytes];
-            match self.find(vocab, piece) {
+            match self.index.find(vocab, piece) {
                 Some(id) => ids.push(id),
                 None => self.push_bytes(vocab, piece, ids)?,
             }
         }
         Ok(())
-    }
-
-    fn find(&self, vocab: &Vocab, text: &[u8]) -> Option<u32> {
-        let at = self.by_text.partition_point(|&id| vocab.text(id) < text);
-        let id = *self.by_text.get(at)?;
-        (vocab.text(id) == text).then_some(id)
     }
 
     fn push_bytes(
@@ -172,7 +167,8 @@ impl Spm {
         let (left, right) = (left?, right?);
         let start = symbols[left].start;
         let n_bytes = symbols[left].n_bytes + symbols[right].n_bytes;
-        let id = self.find(vocab, &text.as_bytes()[start..start + n_bytes])?;
+        let joined = &text.as_bytes()[start..start + n_bytes];
+        let id = self.index.find(vocab, joined)?;
         Some(Bigram {
             score: self.scores.get(id as usize).copied().unwrap_or(0.0),
             left,

@@ -212,9 +212,7 @@ impl Vocab {
         vocab.read_special_ids(metadata, spelling)?;
         vocab.mark_special_names(metadata)?;
         vocab.mark_strips(metadata);
-        vocab.bytes = (0..vocab.len())
-            .map(|id| vocab.decode(id, spelling))
-            .collect();
+        vocab.bytes = vocab.decoded(spelling);
         Ok(vocab)
     }
 
@@ -277,13 +275,15 @@ impl Vocab {
     /// Finds the tokens that end a generation and corrects the kinds of tokens
     /// that files often mark wrongly.
     fn mark_special_names(&mut self, metadata: &Metadata) -> Result<(), TokenizerError> {
-        let mut ends = self.end_of_file(metadata)?;
-        for (idx, text) in self.texts.iter().enumerate() {
+        let marks = self.named(looks_like_mark);
+        let mut ends = self.end_of_file(metadata, &marks)?;
+        for &id in &marks {
+            let text = self.text(id);
             if END_OF_GENERATION.iter().any(|name| name.as_bytes() == text) {
-                self.kinds[idx] = TokenKind::Control;
-                ends.push(idx as u32);
+                self.kinds[id as usize] = TokenKind::Control;
+                ends.push(id);
             } else if ALWAYS_VISIBLE.iter().any(|name| name.as_bytes() == text) {
-                self.kinds[idx] = TokenKind::UserDefined;
+                self.kinds[id as usize] = TokenKind::UserDefined;
             }
         }
         for rule in NO_END_BESIDE {
@@ -300,29 +300,35 @@ impl Vocab {
     }
 
     /// Finds the marks of code completion, and returns those that end a generation.
-    fn end_of_file(&mut self, metadata: &Metadata) -> Result<Vec<u32>, TokenizerError> {
+    fn end_of_file(
+        &mut self,
+        metadata: &Metadata,
+        marks: &[u32],
+    ) -> Result<Vec<u32>, TokenizerError> {
         for (key, names) in CODE_COMPLETION {
-            self.marked(metadata, key, names)?;
+            self.marked(metadata, marks, key, names)?;
         }
         let mut ends = Vec::new();
         for (key, names) in END_OF_FILE {
-            ends.extend(self.marked(metadata, key, names)?);
+            ends.extend(self.marked(metadata, marks, key, names)?);
         }
         Ok(ends)
     }
 
-    /// The token that the metadata name, else those with one of the names, which become
-    /// control tokens.
+    /// The token that the metadata name, else those among `marks` with one of the names,
+    /// which become control tokens.
     fn marked(
         &mut self,
         metadata: &Metadata,
+        marks: &[u32],
         key: &str,
         names: &[&str],
     ) -> Result<Vec<u32>, TokenizerError> {
         if let Some(id) = self.special_id(metadata, key, None)? {
             return Ok(vec![id]);
         }
-        let ids = self.named(|text| names.iter().any(|name| name.as_bytes() == text));
+        let is_named = |id: &u32| names.iter().any(|name| name.as_bytes() == self.text(*id));
+        let ids: Vec<u32> = marks.iter().copied().filter(is_named).collect();
         for &id in &ids {
             self.kinds[id as usize] = TokenKind::Control;
         }
@@ -372,38 +378,66 @@ impl Vocab {
         }
     }
 
-    /// The bytes that a token adds to the text.
-    fn decode(&self, idx: usize, spelling: Spelling) -> Vec<u8> {
-        let text = self.texts.get(idx).unwrap_or_default();
-        match self.kinds[idx] {
-            TokenKind::Control | TokenKind::Unknown | TokenKind::Unused | TokenKind::Undefined => {
-                Vec::new()
-            }
-            TokenKind::UserDefined => text.to_vec(),
-            TokenKind::Byte => match parse_byte_token(text) {
-                Some(byte) => vec![byte],
-                None => text.to_vec(),
-            },
-            TokenKind::Normal => match (spelling, std::str::from_utf8(text)) {
-                (Spelling::ByteAlphabet, Ok(text)) => decode_alphabet(text),
-                (Spelling::Escaped, Ok(text)) => text.replace('▁', " ").into_bytes(),
-                // A token that is no UTF-8 can only be meant as the bytes it is.
-                (_, Err(_)) => text.to_vec(),
-            },
+    /// For each token the bytes that it adds to the text.
+    fn decoded(&self, spelling: Spelling) -> StrArray {
+        let mut decoded = StrArray::with_room_of(&self.texts);
+        for (_, text, kind) in self.iter() {
+            decoded.push_with(|bytes| decode(text, kind, spelling, bytes));
         }
+        decoded
+    }
+}
+
+/// Appends the bytes that a token adds to the text: never more than spell it.
+fn decode(text: &[u8], kind: TokenKind, spelling: Spelling, bytes: &mut Vec<u8>) {
+    match kind {
+        TokenKind::Control | TokenKind::Unknown | TokenKind::Unused | TokenKind::Undefined => {}
+        TokenKind::UserDefined => bytes.extend_from_slice(text),
+        TokenKind::Byte => match parse_byte_token(text) {
+            Some(byte) => bytes.push(byte),
+            None => bytes.extend_from_slice(text),
+        },
+        TokenKind::Normal => match (spelling, std::str::from_utf8(text)) {
+            (Spelling::ByteAlphabet, Ok(text)) => decode_alphabet(text, bytes),
+            (Spelling::Escaped, Ok(text)) => decode_escaped(text, bytes),
+            // A token that is no UTF-8 can only be meant as the bytes it is.
+            (_, Err(_)) => bytes.extend_from_slice(text),
+        },
     }
 }
 
 /// A character outside the alphabet stands for itself.
-fn decode_alphabet(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    for c in text.chars() {
-        match byte_of_char(c) {
-            Some(byte) => bytes.push(byte),
-            None => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+fn decode_alphabet(mut text: &str, bytes: &mut Vec<u8>) {
+    loop {
+        // Printable ASCII, which is most of it, stands for itself.
+        let n_same = text.bytes().take_while(u8::is_ascii_graphic).count();
+        let (same, rest) = text.split_at(n_same);
+        bytes.extend_from_slice(same.as_bytes());
+        let mut chars = rest.chars();
+        match chars.next() {
+            Some(c) => match byte_of_char(c) {
+                Some(byte) => bytes.push(byte),
+                None => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            },
+            None => break,
         }
+        text = chars.as_str();
     }
-    bytes
+}
+
+fn decode_escaped(text: &str, bytes: &mut Vec<u8>) {
+    for (i, part) in text.split('▁').enumerate() {
+        if i > 0 {
+            bytes.push(b' ');
+        }
+        bytes.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// Whether a text ends as all the names do that are searched for: most tokens don't, so
+/// that not each is compared with each name.
+fn looks_like_mark(text: &[u8]) -> bool {
+    matches!(text.last(), Some(b'>' | b']' | b'['))
 }
 
 /// The byte that a token named `<0xNN>` stands for; `None` for any other text,
@@ -434,6 +468,15 @@ fn read_kinds(metadata: &Metadata, n_vocab: usize) -> Result<Vec<TokenKind>, Tok
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_name_is_passed_over() {
+        let of_files = END_OF_FILE.iter().chain(CODE_COMPLETION);
+        let names = END_OF_GENERATION.iter().chain(ALWAYS_VISIBLE);
+        for name in names.chain(of_files.flat_map(|(_, names)| *names)) {
+            assert!(looks_like_mark(name.as_bytes()), "{name}");
+        }
+    }
 
     #[test]
     fn byte_tokens_are_parsed_strictly() {
