@@ -8,8 +8,8 @@
 //!
 //! Nothing is added to the file's bytes but zero rows that fill up the last group.
 
-use std::alloc::Layout;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use super::blocks::*;
 
@@ -253,22 +253,31 @@ fn from_words(words: [u32; 8]) -> [u8; 32] {
 }
 
 /// Moves bit `4k + i` to bit `k` of byte `i`, and bit `16 + 4k + i` to bit `4 + k`.
+///
+/// A bit's place has five binary digits, of which the lowest two become the highest: four
+/// exchanges of two digits.
 #[inline(always)]
 fn spread_fifth_bits(bits: u32) -> u32 {
-    (0..8).fold(0, |spread, k| {
-        // Four bits to the lowest of four bytes.
-        let four = (bits >> (4 * k) & 15).wrapping_mul(0x0020_4081) & 0x0101_0101;
-        spread | four << k
-    })
+    let bits = exchange(bits, 14, 0x0000_cccc);
+    let bits = exchange(bits, 7, 0x00aa_00aa);
+    let bits = exchange(bits, 2, 0x0c0c_0c0c);
+    exchange(bits, 1, 0x2222_2222)
 }
 
 /// Undoes [`spread_fifth_bits`].
 #[inline(always)]
 fn gather_fifth_bits(spread: u32) -> u32 {
-    (0..8).fold(0, |bits, k| {
-        let four = (spread >> k & 0x0101_0101).wrapping_mul(0x0102_0408) >> 24;
-        bits | four << (4 * k)
-    })
+    let bits = exchange(spread, 1, 0x2222_2222);
+    let bits = exchange(bits, 2, 0x0c0c_0c0c);
+    let bits = exchange(bits, 7, 0x00aa_00aa);
+    exchange(bits, 14, 0x0000_cccc)
+}
+
+/// Exchanges the bits of `mask` with those that are `distance` higher.
+#[inline(always)]
+fn exchange(bits: u32, distance: u32, mask: u32) -> u32 {
+    let differ = (bits ^ bits >> distance) & mask;
+    bits ^ differ ^ differ << distance
 }
 
 /// No block type is larger.
@@ -281,7 +290,9 @@ struct Line([u8; 64]);
 
 /// A matrix of `B` blocks in the packed layout: `[n_rows, n_cols]` elements.
 pub(crate) struct Packed<B> {
-    lines: Vec<Line>,
+    lines: Vec<MaybeUninit<Line>>,
+    /// Bytes from the first on that are set: memory is not cleared that is written anyway.
+    filled_bytes: usize,
     n_rows: usize,
     /// Blocks in a row.
     n_blocks: usize,
@@ -290,11 +301,11 @@ pub(crate) struct Packed<B> {
 }
 
 impl<B: Packable> Packed<B> {
-    /// A matrix of zeros, or `None` if there is no memory for it.
+    /// A matrix to put blocks into, or `None` if there is no memory for it.
     ///
     /// # Panics
     /// `n_cols` is not whole blocks.
-    pub(crate) fn zeroed(n_lanes: usize, n_rows: usize, n_cols: usize) -> Option<Self> {
+    pub(crate) fn unfilled(n_lanes: usize, n_rows: usize, n_cols: usize) -> Option<Self> {
         assert!(n_cols.is_multiple_of(B::LEN), "rows are whole blocks");
         assert!(n_lanes <= MAX_LANES);
         let n_blocks = n_cols / B::LEN;
@@ -302,8 +313,14 @@ impl<B: Packable> Packed<B> {
             .checked_next_multiple_of(n_lanes)?
             .checked_mul(n_blocks)?
             .checked_mul(size_of::<B>())?;
+        let n_lines = n_bytes.div_ceil(size_of::<Line>());
+        let mut lines = Vec::new();
+        lines.try_reserve_exact(n_lines).ok()?;
+        // SAFETY: there is room for so many, which need not be set.
+        unsafe { lines.set_len(n_lines) };
         Some(Self {
-            lines: zeroed_lines(n_bytes.div_ceil(size_of::<Line>()))?,
+            lines,
+            filled_bytes: 0,
             n_rows,
             n_blocks,
             n_lanes,
@@ -336,15 +353,44 @@ impl<B: Packable> Packed<B> {
         size_of_val(self.lines.as_slice())
     }
 
+    /// # Panics
+    /// Not all blocks have been put in.
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: lines are made of bytes.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.n_bytes()) }
+        assert_eq!(self.filled_bytes, self.n_bytes(), "blocks are missing");
+        self.filled()
     }
 
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        let n_bytes = self.n_bytes();
-        // SAFETY: lines are made of bytes, and take any.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), n_bytes) }
+    /// What is set of the matrix.
+    fn filled(&self) -> &[u8] {
+        // SAFETY: lines are made of bytes, of which so many are set.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.filled_bytes) }
+    }
+
+    fn filled_mut(&mut self) -> &mut [u8] {
+        let first = self.lines.as_mut_ptr().cast();
+        // SAFETY: lines are made of bytes, of which so many are set, and take any.
+        unsafe { std::slice::from_raw_parts_mut(first, self.filled_bytes) }
+    }
+
+    /// Sets bytes that are not to zero, up to `end`.
+    ///
+    /// # Panics
+    /// There are fewer.
+    fn fill_to(&mut self, end: usize) {
+        assert!(end <= self.n_bytes());
+        let n_missing = end.saturating_sub(self.filled_bytes);
+        let first = self.lines.as_mut_ptr().cast::<u8>();
+        // SAFETY: the lines reach to `end` at least, as asserted.
+        unsafe { first.add(self.filled_bytes).write_bytes(0, n_missing) };
+        self.filled_bytes += n_missing;
+    }
+
+    /// Where group `idx` ends: the last one with the matrix.
+    fn group_end(&self, idx: usize) -> usize {
+        match idx + 1 == self.n_groups() {
+            true => self.n_bytes(),
+            false => (idx + 1) * self.group_bytes(),
+        }
     }
 
     /// Where the units of field `idx` begin for one block, and how far apart they are.
@@ -357,27 +403,94 @@ impl<B: Packable> Packed<B> {
         (start, self.n_lanes * field.unit)
     }
 
-    /// Puts blocks, given as in the file, into their places, from the `first`th on.
+    /// Puts blocks, given as in the file, into their places, from the `first`th on. Rows
+    /// of whole groups go quickly.
     ///
     /// # Panics
     /// There are not so many.
     pub(crate) fn put(&mut self, first: usize, blocks: &[u8]) {
+        let n_new = blocks.len() / size_of::<B>();
+        let n_all = self.n_rows * self.n_blocks;
+        assert!(
+            n_new <= n_all && first <= n_all - n_new,
+            "more blocks than rows"
+        );
+        let (mut at, end) = (first, first + n_new);
+        let mut blocks = blocks;
+        while at < end {
+            let group_blocks = self.n_lanes * self.n_blocks;
+            let (group, offset) = (at / group_blocks, at % group_blocks);
+            let n_here = (group_blocks - offset).min(n_all - at);
+            let n_put = n_here.min(end - at);
+            let (here, rest) = blocks.split_at(n_put * size_of::<B>());
+            if offset == 0 && n_put == n_here {
+                self.put_group(group, here);
+            } else {
+                self.put_blocks(at, here);
+            }
+            at += n_put;
+            blocks = rest;
+        }
+    }
+
+    /// All rows of a group.
+    fn put_group(&mut self, group: usize, blocks: &[u8]) {
+        match self.n_lanes {
+            4 => self.put_rows::<4>(group, blocks),
+            8 => self.put_rows::<8>(group, blocks),
+            16 => self.put_rows::<16>(group, blocks),
+            _ => self.put_blocks(group * self.n_lanes * self.n_blocks, blocks),
+        }
+    }
+
+    /// As [`Self::put_group`]: what is written is written once, from front to back.
+    fn put_rows<const N: usize>(&mut self, group: usize, blocks: &[u8]) {
+        const { assert!(region_start(B::FIELDS, B::FIELDS.len()) == size_of::<B>()) }
+        assert_eq!(self.n_lanes, N);
+        let row_bytes = self.n_blocks * size_of::<B>();
+        let (start, end) = (group * self.group_bytes(), self.group_end(group));
+        self.fill_to(start);
+        assert!(start + self.group_bytes() <= self.n_bytes());
+        let mut rows = blocks.chunks_exact(row_bytes);
+        // The rows that fill up the last group have no bytes.
+        let rows: [&[u8]; N] = std::array::from_fn(|_| rows.next().unwrap_or_default());
+        let n_there = rows.iter().filter(|row| !row.is_empty()).count();
+        let mut lanes: [B; N] =
+            std::array::from_fn(|_| block_from(&[0; MAX_BLOCK_BYTES][..size_of::<B>()]));
+        // SAFETY: the group begins there, and is in the lines, as asserted.
+        let mut out = unsafe { self.lines.as_mut_ptr().cast::<u8>().add(start) };
+        for idx in 0..self.n_blocks {
+            for (lane, row) in lanes.iter_mut().zip(&rows[..n_there]) {
+                *lane = block_from(&row[idx * size_of::<B>()..][..size_of::<B>()]);
+                lane.arrange();
+            }
+            // SAFETY: the group has that many blocks of `N` rows.
+            unsafe {
+                put_lanes(&lanes, out);
+                out = out.add(N * size_of::<B>());
+            }
+        }
+        self.filled_bytes = self.filled_bytes.max(start + self.group_bytes());
+        self.fill_to(end);
+    }
+
+    /// Blocks one by one, wherever they are.
+    fn put_blocks(&mut self, first: usize, blocks: &[u8]) {
         for (i, bytes) in blocks.chunks_exact(size_of::<B>()).enumerate() {
             let (row, idx) = ((first + i) / self.n_blocks, (first + i) % self.n_blocks);
-            assert!(row < self.n_rows, "more blocks than rows");
             let mut block: B = block_from(bytes);
             block.arrange();
+            self.fill_to(self.group_end(row / self.n_lanes));
             self.put_block(row, idx, &block);
         }
     }
 
-    #[inline(always)]
     fn put_block(&mut self, row: usize, idx: usize, block: &B) {
         let bytes = bytes_of(block);
         for (i, field) in B::FIELDS.iter().enumerate() {
             let (start, stride) = self.units(row, idx, i);
             let units = bytes[field.offset..][..field.n_bytes()].chunks_exact(field.unit);
-            let target = &mut self.bytes_mut()[start..];
+            let target = &mut self.filled_mut()[start..];
             for (k, unit) in units.enumerate() {
                 target[k * stride..][..field.unit].copy_from_slice(unit);
             }
@@ -391,7 +504,7 @@ impl<B: Packable> Packed<B> {
         let bytes = &mut bytes[..size_of::<B>()];
         for (i, field) in B::FIELDS.iter().enumerate() {
             let (start, stride) = self.units(row, idx, i);
-            let source = &self.bytes()[start..];
+            let source = &self.filled()[start..];
             let units = bytes[field.offset..][..field.n_bytes()].chunks_exact_mut(field.unit);
             for (k, unit) in units.enumerate() {
                 unit.copy_from_slice(&source[k * stride..][..field.unit]);
@@ -403,19 +516,79 @@ impl<B: Packable> Packed<B> {
     }
 }
 
-fn zeroed_lines(n_lines: usize) -> Option<Vec<Line>> {
-    let layout = Layout::array::<Line>(n_lines).ok()?;
-    if layout.size() == 0 {
-        return Some(Vec::new());
+/// The most fields that a block type has.
+const MAX_FIELDS: usize = 5;
+
+/// The field `idx`, or one of nothing.
+const fn field(fields: &[Field], idx: usize) -> Field {
+    assert!(fields.len() <= MAX_FIELDS);
+    match idx < fields.len() {
+        true => fields[idx],
+        false => bytes(0, 0),
     }
-    // SAFETY: the layout is not empty. Zeros are valid lines, and the vector frees them
-    // with the same layout.
+}
+
+/// Writes the blocks of a group's `N` rows, region after region.
+///
+/// # Safety
+/// `out` may be written for as many bytes as the blocks have.
+#[inline(always)]
+unsafe fn put_lanes<B: Packable, const N: usize>(lanes: &[B; N], out: *mut u8) {
+    // SAFETY: each field has its bytes behind those of the ones before, and all of them
+    // together are a block.
     unsafe {
-        let first: *mut Line = std::alloc::alloc_zeroed(layout).cast();
-        if first.is_null() {
-            return None;
+        let out = put_field(lanes, const { field(B::FIELDS, 0) }, out);
+        let out = put_field(lanes, const { field(B::FIELDS, 1) }, out);
+        let out = put_field(lanes, const { field(B::FIELDS, 2) }, out);
+        let out = put_field(lanes, const { field(B::FIELDS, 3) }, out);
+        put_field(lanes, const { field(B::FIELDS, 4) }, out);
+    }
+}
+
+/// Writes one region, and returns where the next one begins.
+///
+/// # Safety
+/// As for [`put_lanes`], for the field.
+#[inline(always)]
+unsafe fn put_field<B: Packable, const N: usize>(
+    lanes: &[B; N],
+    field: Field,
+    out: *mut u8,
+) -> *mut u8 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match field.unit {
+            4 => put_units::<B, N, 4>(lanes, field, out),
+            2 => put_units::<B, N, 2>(lanes, field, out),
+            _ => put_units::<B, N, 1>(lanes, field, out),
         }
-        Some(Vec::from_raw_parts(first, n_lines, n_lines))
+        out.add(N * field.n_bytes())
+    }
+}
+
+/// # Safety
+/// As for [`put_field`].
+#[inline(always)]
+unsafe fn put_units<B: Packable, const N: usize, const UNIT: usize>(
+    lanes: &[B; N],
+    field: Field,
+    out: *mut u8,
+) {
+    assert!(field.unit == UNIT && field.offset + field.n_bytes() <= size_of::<B>());
+    let out = out.cast::<[[u8; UNIT]; N]>();
+    for k in 0..field.count {
+        let units = std::array::from_fn(|lane| {
+            let block = std::ptr::from_ref(&lanes[lane]).cast::<u8>();
+            // SAFETY: the unit is in the block, as asserted.
+            unsafe {
+                block
+                    .add(field.offset + k * UNIT)
+                    .cast::<[u8; UNIT]>()
+                    .read()
+            }
+        });
+        // SAFETY: the caller's promise; arrays of bytes may lie anywhere.
+        unsafe { out.add(k).write(units) };
     }
 }
 
@@ -424,25 +597,82 @@ mod tests {
     use super::*;
     use crate::sampler::Pcg32;
 
-    /// Blocks of random bytes come back, whatever the shape.
+    /// The layout as the module's head describes it, byte by byte.
+    fn laid_out<B: Packable>(
+        n_lanes: usize,
+        n_rows: usize,
+        n_blocks: usize,
+        file: &[u8],
+    ) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for group in 0..n_rows.div_ceil(n_lanes) {
+            for idx in 0..n_blocks {
+                let lanes = (group * n_lanes..(group + 1) * n_lanes).map(|row| {
+                    if row >= n_rows {
+                        return vec![0; size_of::<B>()];
+                    }
+                    let at = (row * n_blocks + idx) * size_of::<B>();
+                    let mut block: B = block_from(&file[at..][..size_of::<B>()]);
+                    block.arrange();
+                    bytes_of(&block).to_vec()
+                });
+                let lanes: Vec<_> = lanes.collect();
+                for field in B::FIELDS {
+                    for k in 0..field.count {
+                        for lane in &lanes {
+                            bytes.extend(&lane[field.offset + k * field.unit..][..field.unit]);
+                        }
+                    }
+                }
+            }
+        }
+        bytes.resize(bytes.len().next_multiple_of(64), 0);
+        bytes
+    }
+
+    /// Blocks of random bytes go where they belong and come back, whatever the shape and
+    /// however they are cut on the way.
     fn check<B: Packable + PartialEq + std::fmt::Debug>() {
         let mut rng = Pcg32::new(3);
-        for (n_lanes, n_rows, n_blocks) in [(4, 4, 1), (4, 7, 3), (8, 17, 2), (16, 5, 5)] {
-            let bytes: Vec<u8> = (0..n_rows * n_blocks * size_of::<B>())
+        let shapes = [
+            (4, 4, 1),
+            (4, 7, 3),
+            (8, 17, 2),
+            (16, 5, 5),
+            (16, 33, 3),
+            (2, 3, 2),
+        ];
+        for (n_lanes, n_rows, n_blocks) in shapes {
+            let n_all = n_rows * n_blocks;
+            let bytes: Vec<u8> = (0..n_all * size_of::<B>())
                 // No NaN, which would not equal itself.
                 .map(|_| rng.next_u32() as u8 & 0x7b)
                 .collect();
+            let expected = laid_out::<B>(n_lanes, n_rows, n_blocks, &bytes);
             let blocks: Vec<B> = bytes.chunks_exact(size_of::<B>()).map(block_from).collect();
-            let mut packed = Packed::<B>::zeroed(n_lanes, n_rows, n_blocks * B::LEN).unwrap();
-            for (i, piece) in bytes.chunks(2 * size_of::<B>()).enumerate() {
-                packed.put(i * 2, piece);
+            let group_blocks = n_lanes * n_blocks;
+            for piece_blocks in [2, n_blocks, group_blocks, group_blocks + 1, n_all] {
+                let mut packed = Packed::<B>::unfilled(n_lanes, n_rows, n_blocks * B::LEN).unwrap();
+                for (i, piece) in bytes.chunks(piece_blocks * size_of::<B>()).enumerate() {
+                    packed.put(i * piece_blocks, piece);
+                }
+                for (i, block) in blocks.iter().enumerate() {
+                    let found = packed.block(i / n_blocks, i % n_blocks);
+                    assert_eq!(found, *block, "{} block {i}", B::QUANT);
+                }
+                let shape = (n_lanes, n_rows, n_blocks);
+                assert!(packed.bytes() == expected, "{} {shape:?}", B::QUANT);
+                assert_eq!(packed.n_bytes(), expected.len());
             }
-            for (i, block) in blocks.iter().enumerate() {
-                let found = packed.block(i / n_blocks, i % n_blocks);
-                assert_eq!(found, *block, "{} block {i}", B::QUANT);
-            }
-            let padded = n_rows.next_multiple_of(n_lanes) * n_blocks * size_of::<B>();
-            assert_eq!(packed.n_bytes(), padded.next_multiple_of(64));
+        }
+    }
+
+    #[test]
+    fn each_fifth_bit_goes_to_its_place_and_back() {
+        for (k, i) in (0..8).flat_map(|k| (0..4).map(move |i| (k, i))) {
+            let (in_file, spread) = (1 << (4 * k + i), 1 << (8 * i + k));
+            assert_eq!(spread_fifth_bits(in_file), spread, "bit {k} of byte {i}");
+            assert_eq!(gather_fifth_bits(spread), in_file, "bit {k} of byte {i}");
         }
     }
 
@@ -460,9 +690,39 @@ mod tests {
         check::<BlockQ6_K>();
     }
 
+    /// In whatever order groups come, none of a matrix's bytes is seen that was not set.
+    #[test]
+    fn what_has_not_come_is_not_read() {
+        let n_bytes = 7 * size_of::<BlockQ8_0>();
+        let file: Vec<u8> = (0..n_bytes).map(|i| i as u8).collect();
+        let mut packed = Packed::<BlockQ8_0>::unfilled(4, 7, 32).unwrap();
+        let (first, second) = file.split_at(4 * size_of::<BlockQ8_0>());
+        packed.put(4, second);
+        assert!(
+            packed.bytes()[..packed.group_bytes()]
+                .iter()
+                .all(|&byte| byte == 0)
+        );
+        packed.put(0, first);
+        assert!(packed.bytes() == laid_out::<BlockQ8_0>(4, 7, 1, &file));
+
+        let mut packed = Packed::<BlockQ8_0>::unfilled(4, 7, 32).unwrap();
+        packed.put(0, first);
+        let read = |packed: &Packed<BlockQ8_0>| _ = packed.bytes();
+        let outcome = std::panic::catch_unwind(|| read(&packed));
+        assert!(outcome.is_err(), "half of it is missing");
+    }
+
+    #[test]
+    #[should_panic(expected = "more blocks than rows")]
+    fn blocks_beyond_the_last_row_are_refused() {
+        let mut packed = Packed::<BlockQ8_0>::unfilled(4, 3, 32).unwrap();
+        packed.put(1, &[0; 3 * size_of::<BlockQ8_0>()]);
+    }
+
     #[test]
     fn a_matrix_too_large_for_memory_is_refused() {
-        assert!(Packed::<BlockQ8_0>::zeroed(4, usize::MAX - 1, 32).is_none());
-        assert!(Packed::<BlockQ8_0>::zeroed(4, 1 << 40, 1 << 20).is_none());
+        assert!(Packed::<BlockQ8_0>::unfilled(4, usize::MAX - 1, 32).is_none());
+        assert!(Packed::<BlockQ8_0>::unfilled(4, 1 << 40, 1 << 20).is_none());
     }
 }

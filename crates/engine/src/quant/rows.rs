@@ -30,7 +30,8 @@ pub(crate) trait Rows: Send + Sync {
     /// What the matrix takes in memory.
     fn memory_bytes(&self) -> usize;
 
-    /// Takes whole blocks of the file, from byte `offset` of the tensor on.
+    /// Takes whole blocks of the file, from byte `offset` of the tensor on; rows of whole
+    /// groups are taken more quickly. Nothing may be asked for that has not come.
     fn put(&mut self, offset: usize, bytes: &[u8]);
 
     /// A row's bytes as in the file.
@@ -56,11 +57,11 @@ struct PackedRows<B> {
     n_cols: usize,
 }
 
-/// A matrix of zeros, or `None` if there is no memory for it.
+/// A matrix to be filled, or `None` if there is no memory for it.
 ///
 /// # Panics
 /// `n_cols` is not whole blocks, or the type has no kernels.
-pub(crate) fn zeroed_rows(
+pub(crate) fn unfilled_rows(
     quant: GgmlType,
     set: InstructionSet,
     n_rows: usize,
@@ -90,7 +91,7 @@ fn floats<F: super::floats::FloatKernel>(n_rows: usize, n_cols: usize) -> Option
 
 fn packed<B: Kernel>(set: InstructionSet, n_rows: usize, n_cols: usize) -> Option<Box<dyn Rows>> {
     Some(Box::new(PackedRows {
-        packed: Packed::<B>::zeroed(set.n_lanes(), n_rows, n_cols)?,
+        packed: Packed::<B>::unfilled(set.n_lanes(), n_rows, n_cols)?,
         set,
         n_cols,
     }))

@@ -10,7 +10,7 @@ use super::activations::{ActivationKind, Activations};
 use super::candle::CandleRows;
 use super::isa::InstructionSet;
 use super::output::Output;
-use super::rows::{Rows, zeroed_rows};
+use super::rows::{Rows, unfilled_rows};
 use crate::gguf::{GgmlType, TensorInfo};
 use crate::source::ModelSource;
 
@@ -155,8 +155,9 @@ impl fmt::Debug for Weight {
     }
 }
 
-/// How many bytes of the file are held on their way to their place.
-const STAGING_BYTES: usize = 64 << 10;
+/// How many bytes of the file are held on their way to their place: enough to ask a
+/// storage for, few enough to be in the processor's memory still when they are moved.
+const STAGING_BYTES: usize = 512 << 10;
 
 /// A weight on its way into memory: its place is there, its bytes are not yet all.
 ///
@@ -193,7 +194,7 @@ impl PendingWeight {
     ) -> Result<Self, WeightError> {
         assert!(set.is_there(), "{} is not there", set.name());
         check_tensor(tensor, n_rows, n_cols)?;
-        let rows = zeroed_rows(tensor.quant, set, n_rows, n_cols).ok_or_else(|| {
+        let rows = unfilled_rows(tensor.quant, set, n_rows, n_cols).ok_or_else(|| {
             WeightError::OutOfMemory {
                 tensor: tensor.name.clone(),
                 size_bytes: tensor.size_bytes,
@@ -215,8 +216,8 @@ impl PendingWeight {
         self.weight.file_bytes() - self.filled_bytes
     }
 
-    /// Reads about `max_bytes` more, whole blocks and at least one, and says how many
-    /// bytes that were.
+    /// Reads about `max_bytes` more, whole groups of rows (whole blocks of large ones) and
+    /// at least one, and says how many bytes that were.
     ///
     /// # Errors
     /// The source failed; the read may be tried again.
@@ -226,11 +227,16 @@ impl PendingWeight {
         max_bytes: usize,
     ) -> Result<usize, WeightError> {
         let block_bytes = self.weight.rows.block_bytes();
+        let group_bytes = self.weight.group_len() * self.weight.rows.row_bytes();
+        let unit = match group_bytes <= STAGING_BYTES {
+            true => group_bytes.max(block_bytes),
+            false => block_bytes,
+        };
         let end = self.filled_bytes + self.missing_bytes().min(max_bytes);
         let start = self.filled_bytes;
         while self.missing_bytes() > 0 && (self.filled_bytes < end || start == self.filled_bytes) {
             let wanted = (end - self.filled_bytes).min(STAGING_BYTES);
-            let n_bytes = (wanted / block_bytes).max(1) * block_bytes;
+            let n_bytes = ((wanted / unit).max(1) * unit).min(self.missing_bytes());
             self.staging.resize(n_bytes, 0);
             source
                 .read_at(self.offset + self.filled_bytes as u64, &mut self.staging)
