@@ -34,6 +34,9 @@ impl Shared {
     }
 }
 
+/// What is done with a piece, by its number, of two slices.
+pub(crate) type OnPiece<'a> = dyn Fn(usize, &mut [f32], &mut [f32]) + Sync + 'a;
+
 /// Calls `body` for every piece of both slices, a token's row as a rule, with its
 /// number; on all threads if the `work` for one piece, in multiplications, makes it
 /// worthwhile.
@@ -45,7 +48,7 @@ pub(crate) fn for_each_piece(
     (a, a_len): (&mut [f32], usize),
     (b, b_len): (&mut [f32], usize),
     work: usize,
-    body: &(dyn Fn(usize, &mut [f32], &mut [f32]) + Sync),
+    body: &OnPiece<'_>,
 ) {
     let n_pieces = a.len() / a_len;
     assert_eq!(n_pieces, b.len() / b_len);
