@@ -30,8 +30,8 @@ pub(super) fn has_dot_product() -> bool {
 /// Whether this is an x86 processor: what its divisions make of 0 / 0 is negative.
 #[cfg(not(target_feature = "relaxed-simd"))]
 pub(super) fn is_x86() -> bool {
-    let zero = black_box(0.0f32);
-    (zero / zero).is_sign_negative()
+    let (dividend, divisor) = black_box((0.0f32, 0.0f32));
+    (dividend / divisor).is_sign_negative()
 }
 
 /// How the integers of four rows meet activations.
