@@ -15,7 +15,9 @@ use nox_engine::vocabulary_bytes;
 fn resident_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let mut lines = status.lines();
-    let value = lines.find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let value = lines
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .unwrap();
     let kib: u64 = value.trim().trim_end_matches(" kB").parse().unwrap();
     kib * 1024
 }

@@ -236,7 +236,12 @@ impl PendingWeight {
         let start = self.filled_bytes;
         while self.missing_bytes() > 0 && (self.filled_bytes < end || start == self.filled_bytes) {
             let wanted = (end - self.filled_bytes).min(STAGING_BYTES);
-            let n_bytes = ((wanted / unit).max(1) * unit).min(self.missing_bytes());
+            let whole = (wanted / unit).max(1) * unit;
+            // The last group may not be full, and goes with those before.
+            let n_bytes = match self.missing_bytes() {
+                missing if missing <= wanted.max(whole) => missing,
+                _ => whole,
+            };
             self.staging.resize(n_bytes, 0);
             source
                 .read_at(self.offset + self.filled_bytes as u64, &mut self.staging)
