@@ -37,13 +37,14 @@ pub struct Target {
     seeds: fn() -> Vec<seeds::Seed>,
 }
 
-/// All of them. Snapshots of a conversation and JSON schemas belong here as well, as
-/// soon as the engine reads them.
+/// All of them.
 pub static TARGETS: &[Target] = &[
     targets::gguf::TARGET,
     targets::model::TARGET,
     targets::tokenizer::TARGET,
     targets::template::TARGET,
+    targets::schema::TARGET,
+    targets::snapshot::TARGET,
 ];
 
 /// The target of that name.

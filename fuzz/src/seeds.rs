@@ -304,3 +304,54 @@ fn every_value_type() -> Vec<u8> {
         )
         .finish()
 }
+
+/// Schemas for the `schema` target.
+pub fn schema() -> Vec<Seed> {
+    vec![
+        seed("anything", *b"{}"),
+        seed("object", *br#"{"type":"object","properties":{"a":{"type":"string","maxLength":3},"b":{"type":["integer","null"]}},"required":["a"],"additionalProperties":false}"#),
+        seed("array", *br#"{"type":"array","prefixItems":[{"const":1}],"items":{"enum":["x",2,null]},"minItems":1,"maxItems":3}"#),
+        seed("number", *br#"{"type":"number","minimum":-1.5,"exclusiveMaximum":1e3,"multipleOf":0.25}"#),
+        seed("choice", *br#"{"anyOf":[{"type":"boolean"},{"type":"string","format":"date"}]}"#),
+        seed("pattern", *br#"{"type":"string","pattern":"^[A-Z]{2}-[0-9]{1,4}$"}"#),
+        seed("recursive", *br##"{"$defs":{"t":{"type":"object","properties":{"next":{"$ref":"#/$defs/t"}}}},"$ref":"#/$defs/t"}"##),
+        // Data that look like references.
+        seed("const-with-ref", *br#"{"const":{"$ref":""}}"#),
+        seed("enum-with-ref", "{\"enum\":[{\"$ref\":\"\u{e9}\"}]}"),
+        // What is said to have kept or crashed other grammars.
+        seed("repeated-repetition", *br#"{"type":"string","pattern":"^((a{1,99}){1,99}){1,99}$"}"#),
+        seed("circle", *br##"{"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}},"$ref":"#/$defs/a"}"##),
+    ]
+}
+
+/// Changes for the `snapshot` target: which model, how much is cut, then places and bytes.
+pub fn snapshot() -> Vec<Seed> {
+    let change = |model: u8, changes: &[(u16, u8)]| -> Vec<u8> {
+        let mut bytes = vec![model, 0, 0];
+        for (at, byte) in changes {
+            bytes.extend(at.to_le_bytes());
+            bytes.push(*byte);
+        }
+        bytes
+    };
+    vec![
+        seed("as-it-was", change(0, &[])),
+        seed("as-it-was-f32", change(1, &[])),
+        seed("cut", [0, 200, 1]),
+        seed(
+            "more-tokens-than-a-block",
+            change(0, &[(52, 0xff), (53, 0xff)]),
+        ),
+        seed("positions-of-another-size", change(0, &[(51, 0xff)])),
+        seed("another-token", change(0, &[(56 + 4 * 20, 9)])),
+        // Infinities behind the positions that are computed as well.
+        seed(
+            "infinite-half",
+            change(0, &[(6000, 0x7c), (6001, 0x7c), (6002, 0x7c)]),
+        ),
+        seed(
+            "infinite-float",
+            change(1, &[(9002, 0x80), (9003, 0x7f), (9006, 0x80), (9007, 0x7f)]),
+        ),
+    ]
+}

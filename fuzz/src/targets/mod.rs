@@ -2,6 +2,8 @@
 
 pub(crate) mod gguf;
 pub(crate) mod model;
+pub(crate) mod schema;
+pub(crate) mod snapshot;
 pub(crate) mod template;
 pub(crate) mod tokenizer;
 
