@@ -147,7 +147,7 @@ describe('of several tabs', () => {
   test('one that is answering lets go, and what was said so far is kept', async () => {
     const [first, second] = [await open(), await open()];
     await call(first, 'models.import', { url: '/test-models/tiny-random.gguf' });
-    const params = { ...greedy('Talk for long.', { max_tokens: 2000 }), model: 'tiny-random', stream: true };
+    const params = { ...greedy('Talk for long.', { max_tokens: 4000 }), model: 'tiny-random', stream: true };
     await first.evaluate((given) => {
       globalThis.ended = globalThis.nox.request('handle_chat', given, 'long');
     }, params);

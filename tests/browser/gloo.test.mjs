@@ -7,8 +7,8 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { PATIENCE_MS, RAMBLER, ROOT, greedy, launch, openRaw, serve, testBuild } from './harness.mjs';
 
-/** Fewer than the rambler says in full, which are about a thousand. */
-const RAMBLE_TOKENS = 900;
+/** Fewer than the rambler says in full, which are about four thousand. */
+const RAMBLE_TOKENS = 3_500;
 
 // Unlike the raw client, a bridge waits for ever.
 describe('gloo-worker door', { timeout: 2 * PATIENCE_MS }, () => {

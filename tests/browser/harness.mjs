@@ -129,7 +129,10 @@ export async function say(page, text) {
   };
 }
 
-/** A tiny model of random weights: its greedy replies are nonsense of about a thousand tokens. */
+/**
+ * A tiny model of random weights that never says an end token: its replies are nonsense
+ * and fill its context of 4,096 tokens.
+ */
 export const RAMBLER = path.join(ROOT, 'tests/models/tiny-random.gguf');
 
 /**
@@ -164,37 +167,43 @@ export async function openRambling(context, origin) {
 }
 
 /**
- * Sends a message, and as soon as the reply has begun presses stop (`stop`) or
- * ends the worker as a crash would (`crash`). In the page and at the very change that
- * shows the text, as a round trip to this process, or a frame on a busy machine, would
- * take longer than some replies.
+ * Sends a message, and as soon as the reply has begun presses what the selector `press`
+ * finds, if given, or ends the worker as a crash would (`crash`). In the page and at the
+ * very change that shows the text, as a round trip to this process, or a frame on a busy
+ * machine, would take longer than some replies. Tells whether the choice of a model was
+ * disabled then.
  */
-export async function interruptReply(page, text, how) {
+export async function inMidReply(page, text, { press = null, crash = false } = {}) {
   const n_replies = await page.getByTestId('message-assistant').count();
   await page.getByTestId('composer').fill(text);
-  const interrupted = page.evaluate(
-    ([idx, action]) =>
-      new Promise((resolve) => {
+  const reached = page.evaluate(
+    ([idx, selector, ends]) =>
+      new Promise((resolve, reject) => {
         const observer = new MutationObserver(() => {
           const reply = document.querySelectorAll('[data-testid="message-assistant"]')[idx];
           if (!(reply?.textContent.trim().length > 20)) return;
           observer.disconnect();
-          if (action === 'stop') {
-            document.querySelector('[data-testid="stop"]').click();
-          } else {
+          if (!document.querySelector('[data-testid="stop"]')) reject(new Error('the reply came at once'));
+          const isModelFixed = document.querySelector('[data-testid="model-select"]').disabled;
+          if (selector) document.querySelector(selector).click();
+          if (ends) {
             const worker = globalThis.startedWorkers.at(-1);
             worker.terminate();
             worker.dispatchEvent(new ErrorEvent('error', { message: 'ended by the test' }));
           }
-          resolve();
+          resolve({ isModelFixed });
         });
         observer.observe(document.body, { childList: true, characterData: true, subtree: true });
       }),
-    [n_replies, how],
+    [n_replies, press, crash],
   );
   await page.getByTestId('composer').press('Enter');
-  await interrupted;
+  return reached;
 }
+
+/** In the middle of the reply to `text`, presses stop (`stop`) or ends the worker (`crash`). */
+export const interruptReply = (page, text, how) =>
+  inMidReply(page, text, how === 'stop' ? { press: '[data-testid="stop"]' } : { crash: true });
 
 const BLANK = '/__blank__.html';
 

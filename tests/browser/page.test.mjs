@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { RAMBLER, interruptReply, launch, openPage, openRambling, say, serve } from './harness.mjs';
+import { RAMBLER, inMidReply, interruptReply, launch, openPage, openRambling, say, serve } from './harness.mjs';
 import { splitGguf } from './split.mjs';
 
 describe('page', () => {
@@ -95,22 +95,6 @@ describe('a page that is pressed hard', () => {
   const rambler = (name) => ({ name, mimeType: '', buffer: readFileSync(RAMBLER) });
   const transferDone = (page) =>
     page.waitForFunction(() => document.querySelector('[data-testid="import-progress"]') === null);
-  /**
-   * Sends a message to the rambler, and in the middle of its reply presses the button
-   * `testId`, if any. Tells whether the choice of a model was disabled then.
-   */
-  async function inMidReply(page, testId = null) {
-    await transferDone(page);
-    await page.getByTestId('composer').fill('Go on');
-    const reached = page.waitForFunction((id) => {
-      const reply = document.querySelector('[data-testid="message-assistant"]');
-      if (!(reply?.textContent.trim().length > 20)) return null;
-      if (id) document.querySelector(`[data-testid="${id}"]`).click();
-      return { isModelFixed: document.querySelector('[data-testid="model-select"]').disabled };
-    }, testId);
-    await page.getByTestId('composer').press('Enter');
-    return (await reached).jsonValue();
-  }
 
   test('stop ends the reply and keeps what was said', async () => {
     const page = await openRambling(browser.context, server.origin);
@@ -195,7 +179,8 @@ describe('a page that is pressed hard', () => {
 
   test('a new chat in mid-reply starts empty, and nothing of the old reply comes in', async () => {
     const page = await openRambling(browser.context, server.origin);
-    await inMidReply(page, 'new-chat');
+    await transferDone(page);
+    await inMidReply(page, 'Go on', { press: '[data-testid="new-chat"]' });
     await page.getByTestId('model-select').selectOption({ index: 0 });
     await transferDone(page);
     assert.match((await say(page, 'Who are you?')).reply, /nox/i);
@@ -205,14 +190,16 @@ describe('a page that is pressed hard', () => {
 
   test('the model cannot be changed in mid-reply', async () => {
     const page = await openRambling(browser.context, server.origin);
-    assert.deepEqual(await inMidReply(page), { isModelFixed: true });
+    await transferDone(page);
+    assert.deepEqual(await inMidReply(page, 'Go on'), { isModelFixed: true });
     await page.getByTestId('meta-line').waitFor();
     await page.waitForFunction(() => !document.querySelector('[data-testid="model-select"]').disabled);
   });
 
   test('a file imported in mid-reply leaves the reply alone and answers next', async () => {
     const page = await openRambling(browser.context, server.origin);
-    await inMidReply(page);
+    await transferDone(page);
+    await inMidReply(page, 'Go on');
     await page.getByTestId('import-input').setInputFiles(rambler('second.gguf'));
     await page.getByTestId('meta-line').waitFor();
     await page.getByTestId('model-select').locator('option[value="second"]').waitFor({ state: 'attached' });
@@ -260,7 +247,8 @@ describe('a page that is pressed hard', () => {
 
   test('a window that changes its size in mid-reply keeps the end in sight', async () => {
     const page = await openRambling(browser.context, server.origin);
-    await inMidReply(page);
+    await transferDone(page);
+    await inMidReply(page, 'Go on');
     for (const [width, height] of [[320, 500], [1200, 700], [400, 300]]) {
       await page.setViewportSize({ width, height });
       await page.waitForFunction(() => {
@@ -422,15 +410,8 @@ describe('kept chats', () => {
     await gone(page.getByTestId('not-kept'));
     await row('Hello').getByTestId('session-open').click();
     await page.getByTestId('message-user').waitFor();
-    const pressed = page.waitForFunction(() => {
-      const reply = document.querySelectorAll('[data-testid="message-assistant"]')[1];
-      if (!(reply?.textContent.trim().length > 20)) return false;
-      document.querySelector('[data-testid="session-row"][data-current] [data-testid="session-open"]').click();
-      return true;
-    });
-    await page.getByTestId('composer').fill('Go on for long');
-    await page.getByTestId('composer').press('Enter');
-    await pressed;
+    const press = '[data-testid="session-row"][data-current] [data-testid="session-open"]';
+    await inMidReply(page, 'Go on for long', { press });
     await page.getByTestId('meta-line').nth(1).waitFor();
     assert.deepEqual(await asked(), ['Hello', 'Go on for long']);
     assert.equal(await page.locator('[data-status="stopped"]').count(), 0);

@@ -140,15 +140,19 @@ describe('runtime', () => {
   });
 
   test('status is answered while a reply is being made', async () => {
-    const order = await page.evaluate(async (params) => {
+    const rambler = readFileSync(RAMBLER).toString('base64');
+    const order = await page.evaluate(async ([params, base64]) => {
       const { nox } = globalThis;
+      const file = new File([Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))], 'rambler.gguf');
+      await nox.call('models.import', { file });
       const done = [];
       const chat = nox.request('handle_chat', { ...params, stream: true }, 'busy').then(() => done.push('chat'));
       await nox.until((frame) => frame.method === 'chat.delta' && frame.params.id === 'busy');
       const status = nox.request('status', {}).then((frame) => done.push(`status ${frame.result.active_calls}`));
       await Promise.all([chat, status]);
+      await nox.call('models.remove', { model: 'rambler' });
       return done;
-    }, greedy('What runs where?'));
+    }, [greedy('Go on', { model: 'rambler' }), rambler]);
     assert.deepEqual(order, ['status 1', 'chat']);
   });
 
@@ -169,7 +173,7 @@ describe('runtime', () => {
     }, rambler);
     assert.equal(result.meta.finish_reason, 'cancelled');
     assert.equal(deltas.join(''), result.message.content);
-    assert.ok(result.meta.usage.completion_tokens < 900, 'the reply ran to its end');
+    assert.ok(result.meta.usage.completion_tokens < 3_500, 'the reply ran to its end');
   });
 
   test('cancel works during prefill', async () => {
