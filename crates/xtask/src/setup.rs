@@ -74,20 +74,54 @@ pub(crate) fn everything() -> Result<()> {
     Ok(())
 }
 
-/// A toolchain with the sources of `std`: the active one, else Debian's packages; and
-/// a clang beside it.
+/// A toolchain with the sources of `std`, and a clang beside it.
 ///
 /// # Errors
-/// Neither can be had.
+/// Either is missing and cannot be had.
 pub(crate) fn wasm_toolchain() -> Result<WasmToolchain> {
+    let SourceToolchain { name, linker } = toolchain_with_std_sources()?;
+    let rustc_version = process::read(process::toolchain_command(&name, "rustc").arg("--version"))?;
+    Ok(WasmToolchain {
+        name,
+        linker,
+        rustc_version,
+        clang: clang::find_or_install()?,
+    })
+}
+
+/// A toolchain that can build `std`.
+struct SourceToolchain {
+    /// What rustup calls it.
+    name: String,
+    /// The wasm linker to name; `None` where rustc brings its own.
+    linker: Option<&'static str>,
+}
+
+impl SourceToolchain {
+    fn debian() -> Self {
+        Self {
+            name: DEBIAN_TOOLCHAIN.to_owned(),
+            linker: Some(DEBIAN_LINKER),
+        }
+    }
+}
+
+/// The active toolchain, else Debian's packages.
+///
+/// # Errors
+/// Neither has the sources of `std`, nor can they be had.
+fn toolchain_with_std_sources() -> Result<SourceToolchain> {
     let active = active_toolchain()?;
+    let own = |name| SourceToolchain { name, linker: None };
     if has_std_sources(&active) {
-        return describe(active, None);
+        return Ok(own(active));
     }
     if debian_toolchain_is_complete() {
-        return describe(DEBIAN_TOOLCHAIN.to_owned(), Some(DEBIAN_LINKER));
+        return Ok(SourceToolchain::debian());
     }
-    eprintln!("installing rust-src for `{active}`: wasm builds compile std themselves");
+    eprintln!(
+        "installing rust-src for `{active}`: builds for other targets compile std themselves"
+    );
     let added = process::capture(Command::new("rustup").args([
         "component",
         "add",
@@ -96,7 +130,7 @@ pub(crate) fn wasm_toolchain() -> Result<WasmToolchain> {
         &active,
     ]))?;
     if has_std_sources(&active) {
-        return describe(active, None);
+        return Ok(own(active));
     }
     let why = String::from_utf8_lossy(&added.stderr);
     let why = why
@@ -106,11 +140,11 @@ pub(crate) fn wasm_toolchain() -> Result<WasmToolchain> {
     eprintln!("  rustup could not ({why}); trying Debian's packages instead");
     install_debian_toolchain().with_context(|| {
         format!(
-            "no wasm32 standard library: `rustup component add rust-src` failed ({why}). \
+            "no sources of std: `rustup component add rust-src` failed ({why}). \
              Give rustup access to its server, or use Debian 12 or newer with its security archive"
         )
     })?;
-    describe(DEBIAN_TOOLCHAIN.to_owned(), Some(DEBIAN_LINKER))
+    Ok(SourceToolchain::debian())
 }
 
 fn active_toolchain() -> Result<String> {
@@ -153,16 +187,6 @@ fn install_debian_toolchain() -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn describe(name: String, linker: Option<&'static str>) -> Result<WasmToolchain> {
-    let rustc_version = process::read(process::toolchain_command(&name, "rustc").arg("--version"))?;
-    Ok(WasmToolchain {
-        name,
-        linker,
-        rustc_version,
-        clang: clang::find_or_install()?,
-    })
 }
 
 /// A C++ compiler for the native target, which build scripts find by themselves.
