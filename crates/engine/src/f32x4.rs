@@ -94,8 +94,55 @@ mod imp {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+mod imp {
+    use std::arch::aarch64::*;
+
+    /// Four lanes.
+    #[derive(Clone, Copy)]
+    pub(crate) struct F32x4(pub(crate) float32x4_t);
+
+    impl F32x4 {
+        #[inline(always)]
+        pub(crate) fn new(values: [f32; 4]) -> Self {
+            Self::load(&values)
+        }
+
+        #[inline(always)]
+        pub(crate) fn splat(value: f32) -> Self {
+            // SAFETY: NEON is part of every aarch64 processor.
+            Self(unsafe { vdupq_n_f32(value) })
+        }
+
+        #[inline(always)]
+        pub(crate) fn load(values: &[f32; 4]) -> Self {
+            // SAFETY: four floats behind a reference.
+            Self(unsafe { vld1q_f32(values.as_ptr()) })
+        }
+
+        #[inline(always)]
+        pub(crate) fn store(self, values: &mut [f32; 4]) {
+            // SAFETY: as for `load`.
+            unsafe { vst1q_f32(values.as_mut_ptr(), self.0) };
+        }
+
+        #[inline(always)]
+        pub(crate) fn add(self, other: Self) -> Self {
+            // SAFETY: NEON is part of every aarch64 processor.
+            Self(unsafe { vaddq_f32(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        pub(crate) fn mul(self, other: Self) -> Self {
+            // SAFETY: NEON is part of every aarch64 processor.
+            Self(unsafe { vmulq_f32(self.0, other.0) })
+        }
+    }
+}
+
 #[cfg(not(any(
     target_arch = "x86_64",
+    target_arch = "aarch64",
     all(target_arch = "wasm32", target_feature = "simd128")
 )))]
 mod imp {

@@ -6,8 +6,13 @@
 use half::f16;
 
 use crate::f32x4::F32x4;
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+#[cfg(not(any(
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+)))]
 use crate::math::f16_to_f32;
+#[cfg(target_arch = "aarch64")]
+use crate::quant::widen;
 
 /// Numbers to a vector.
 pub(crate) const N_WIDE: usize = 8;
@@ -91,7 +96,7 @@ mod avx2 {
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2Wide;
 
-/// Two vectors of four, on any processor.
+/// Two vectors of four.
 #[derive(Clone, Copy)]
 pub(crate) struct Pair(F32x4, F32x4);
 
@@ -106,7 +111,8 @@ fn halves<T>(values: &[T; N_WIDE]) -> (&[T; 4], &[T; 4]) {
 // Nothing here asks for more than the build has.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Wide for Pair {
-    const N_HELD: usize = 4;
+    // Two registers each: of 32 on aarch64, else of 16.
+    const N_HELD: usize = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -149,7 +155,10 @@ impl Wide for Pair {
     }
 }
 
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+#[cfg(not(any(
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+)))]
 #[inline(always)]
 fn widen_halves(values: &[f16; N_WIDE]) -> Pair {
     let (low, high) = halves(values);
@@ -159,7 +168,10 @@ fn widen_halves(values: &[f16; N_WIDE]) -> Pair {
     )
 }
 
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+#[cfg(not(any(
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+)))]
 #[inline(always)]
 fn widen_bytes(values: &[i8; N_WIDE]) -> Pair {
     let (low, high) = halves(values);
@@ -167,6 +179,33 @@ fn widen_bytes(values: &[i8; N_WIDE]) -> Pair {
         F32x4::new(low.map(f32::from)),
         F32x4::new(high.map(f32::from)),
     )
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn widen_halves(values: &[f16; N_WIDE]) -> Pair {
+    let (low, high) = halves(values);
+    // SAFETY: each is four halves.
+    unsafe {
+        Pair(
+            F32x4(widen(low.as_ptr().cast())),
+            F32x4(widen(high.as_ptr().cast())),
+        )
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn widen_bytes(values: &[i8; N_WIDE]) -> Pair {
+    use std::arch::aarch64::*;
+    // SAFETY: NEON is part of every aarch64 processor; eight bytes behind a reference.
+    unsafe {
+        let wide = vmovl_s8(vld1_s8(values.as_ptr()));
+        Pair(
+            F32x4(vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)))),
+            F32x4(vcvtq_f32_s32(vmovl_high_s16(wide))),
+        )
+    }
 }
 
 /// A half's bits, moved to where f32 has exponent and fraction, are the number times

@@ -177,7 +177,12 @@ impl<F: FloatKernel> Rows for FloatRows<F> {
         }
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         type Here = super::isa::Simd128;
-        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+        #[cfg(target_arch = "aarch64")]
+        type Here = super::isa::NeonHalves;
+        #[cfg(not(any(
+            target_arch = "aarch64",
+            all(target_arch = "wasm32", target_feature = "simd128")
+        )))]
         type Here = math::Portable;
         // SAFETY: the build has what the type asks for; the rest is the caller's promise.
         unsafe { self.matmul_with::<Here>(x, rows, out) };

@@ -9,7 +9,7 @@
 //! **Every build computes the same bits.** Integer sums are exact, float sums
 //! have one fixed order ([`kernels`] and [`crate::math`] say which), and nothing
 //! is fused. Text chosen greedily is therefore the same from the scalar code, from
-//! AVX2, AVX-512 and from the simd128, relaxed and threaded WebAssembly builds;
+//! AVX2, AVX-512, NEON and from the simd128, relaxed and threaded WebAssembly builds;
 //! [`kernel_check`] proves it for the build that it runs in, [`lane_check`] for a
 //! device, quickly, before a worker answers.
 //!
@@ -39,5 +39,7 @@ pub use check::{KERNEL_DIGEST, KernelCheck, KernelMismatch, kernel_check, lane_c
 pub use isa::InstructionSet;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use isa::has_avx2;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use isa::widen;
 pub(crate) use output::Output;
 pub use weight::{PendingWeight, SUPPORTED_QUANTS, Weight, WeightError, check_tensor, read_weight};

@@ -14,6 +14,8 @@ use super::activations::Repr;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 mod set;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -23,6 +25,8 @@ mod wasm;
 pub(crate) use avx2::{Avx2, has_avx2};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::{Neon, NeonHalves, Sdot, Smlal, widen};
 pub(crate) use portable::Portable;
 pub use set::InstructionSet;
 pub(crate) use set::for_isa;

@@ -16,6 +16,12 @@ pub enum InstructionSet {
     /// AVX-512 with VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// NEON: products of 8-bit integers, summed in 16 bits.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// NEON with dot products.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
     /// simd128: products of 8-bit integers, widened to 16 bits.
     #[cfg(all(
         target_arch = "wasm32",
@@ -58,6 +64,16 @@ macro_rules! for_isa {
                 type $S = isa::Avx512;
                 $body
             }
+            #[cfg(target_arch = "aarch64")]
+            isa::InstructionSet::Neon => {
+                type $S = isa::Neon<isa::Smlal>;
+                $body
+            }
+            #[cfg(target_arch = "aarch64")]
+            isa::InstructionSet::NeonDot => {
+                type $S = isa::Neon<isa::Sdot>;
+                $body
+            }
             #[cfg(all(
                 target_arch = "wasm32",
                 target_feature = "simd128",
@@ -98,6 +114,10 @@ const ALL: &[InstructionSet] = &[
     InstructionSet::Avx2,
     #[cfg(target_arch = "x86_64")]
     InstructionSet::Avx512,
+    #[cfg(target_arch = "aarch64")]
+    InstructionSet::Neon,
+    #[cfg(target_arch = "aarch64")]
+    InstructionSet::NeonDot,
     #[cfg(all(
         target_arch = "wasm32",
         target_feature = "simd128",
@@ -173,6 +193,8 @@ impl InstructionSet {
             Self::Avx2 => super::avx2::has_avx2(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => super::avx512::has_avx512(),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => super::neon::has_dotprod(),
             _ => true,
         }
     }
@@ -185,6 +207,10 @@ impl InstructionSet {
             Self::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512-vnni",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => "neon-dot",
             #[cfg(all(
                 target_arch = "wasm32",
                 target_feature = "simd128",
