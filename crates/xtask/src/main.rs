@@ -1,6 +1,7 @@
 //! `cargo xtask <task>`: everything that is done with this checkout, as typed Rust.
 //! CI runs these same tasks and nothing else.
 
+mod arm;
 mod bench;
 mod builds;
 mod check;
@@ -102,6 +103,8 @@ enum Task {
         /// Run this target alone
         target: Option<String>,
     },
+    /// Run the engine's kernels on aarch64, in an emulator
+    Arm,
     /// Train the built-in model by its recipe
     Train {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -146,6 +149,7 @@ fn run(task: Task) -> Result<ExitCode> {
             seed,
             target,
         } => return fuzz::run(seconds, seed, target.as_deref()),
+        Task::Arm => arm::run()?,
         Task::Train { arguments } => return tools::recipe("train", &arguments),
         Task::Eval { arguments } => return tools::recipe("eval", &arguments),
     }

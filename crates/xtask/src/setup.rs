@@ -90,9 +90,9 @@ pub(crate) fn wasm_toolchain() -> Result<WasmToolchain> {
 }
 
 /// A toolchain that can build `std`.
-struct SourceToolchain {
+pub(crate) struct SourceToolchain {
     /// What rustup calls it.
-    name: String,
+    pub(crate) name: String,
     /// The wasm linker to name; `None` where rustc brings its own.
     linker: Option<&'static str>,
 }
@@ -110,7 +110,7 @@ impl SourceToolchain {
 ///
 /// # Errors
 /// Neither has the sources of `std`, nor can they be had.
-fn toolchain_with_std_sources() -> Result<SourceToolchain> {
+pub(crate) fn toolchain_with_std_sources() -> Result<SourceToolchain> {
     let active = active_toolchain()?;
     let own = |name| SourceToolchain { name, linker: None };
     if has_std_sources(&active) {
@@ -327,6 +327,22 @@ pub(crate) fn cargo_deny() -> Result<()> {
     install.envs(light.map(|(key, value)| (format!("CARGO_PROFILE_RELEASE_{key}"), value)));
     install.env("CARGO_TARGET_DIR", project::target_dir().join("tools"));
     process::run(&mut install)
+}
+
+/// Makes sure of `files`, names on the path or whole paths, which `packages` bring.
+///
+/// # Errors
+/// One is missing and cannot be installed.
+pub(crate) fn debian_files(files: &[&str], packages: &[&str], why: &str) -> Result<()> {
+    let missing = || files.iter().find(|name| find_program(name).is_none());
+    let Some(name) = missing() else {
+        return Ok(());
+    };
+    apt_install(packages, why).with_context(|| format!("{name} is missing"))?;
+    match missing() {
+        None => Ok(()),
+        Some(name) => bail!("{} are installed, but without {name}", packages.join(" ")),
+    }
 }
 
 /// Installs Debian packages, and says so.
