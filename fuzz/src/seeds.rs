@@ -208,6 +208,12 @@ pub fn template() -> Vec<Seed> {
     const CHATML: &[u8] = b"{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}\0Hi";
     vec![
         seed("chatml", CHATML),
+        // Padding is there three times before it is written once.
+        seed("padded", *b"{{ '{:99999999}'.format('x') }}"),
+        seed("padded-with-a-wide-character", "{{ '{:\u{1f999}>9999999}'.format('x') }}"),
+        seed("padded-by-a-filter", *b"{{ '%99999999s' | format('x') }}"),
+        seed("replaced", *b"{{ ('x' * 9999).replace('x', 'y' * 9999) }}"),
+        seed("replaced-by-a-filter", *b"{{ ('x' * 9999) | replace('x', 'y' * 9999) }}"),
         seed(
             "llama3",
             *b"{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\\n\\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}",

@@ -320,11 +320,13 @@ fn summary(said: &str, seconds: u64) -> String {
     )
 }
 
+/// What Rust says before it ends a process, and libFuzzer if nobody else has.
+const REASONS: [&str; 3] = [" panicked at ", "memory allocation of ", "ERROR: libFuzzer"];
+
 /// Why the fuzzer stopped: from where it says so, or its last lines.
 fn reason(said: &str) -> String {
     let lines: Vec<_> = said.lines().collect();
-    let is_reason =
-        |line: &&str| line.contains(" panicked at ") || line.contains("ERROR: libFuzzer");
+    let is_reason = |line: &&str| REASONS.iter().any(|reason| line.contains(reason));
     let from = lines
         .iter()
         .position(is_reason)

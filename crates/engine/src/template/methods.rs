@@ -53,7 +53,8 @@ fn joined_bytes(state: &State, separator: &str, args: &[Value]) -> Result<u64, E
     Ok(n_bytes)
 }
 
-/// Every field may take any argument, padded to any width that is written down.
+/// Every field may take any argument, padded to any width that is written down, with a
+/// character of up to four bytes.
 fn formatted_bytes(format: &str, args: &[Value]) -> Result<u64, Error> {
     let mut widest = 0u64;
     for arg in args {
@@ -64,7 +65,8 @@ fn formatted_bytes(format: &str, args: &[Value]) -> Result<u64, Error> {
         .filter(|d| !d.is_empty())
     {
         // What does not fit is larger than any budget.
-        widest = widest.saturating_add(digits.parse().unwrap_or(u64::MAX));
+        let n_chars = digits.parse().unwrap_or(u64::MAX);
+        widest = widest.saturating_add(n_chars.saturating_mul(4));
     }
     let n_fields = format.matches('{').count() as u64;
     Ok(n_fields

@@ -35,8 +35,9 @@ pub const MAX_TEMPLATE_BYTES: usize = 1024 * 1024;
 
 /// What a rendering may cost: an instruction is one unit of fuel, and so are
 /// 64 bytes of text made or looked at. Real templates take some hundred units a
-/// message; this much ends a runaway one within a second and 128 MiB.
-const BASE_FUEL: u64 = 2_000_000;
+/// message; this much ends a runaway one within a second. It pays for 38 MB of text,
+/// and text that is padded or grows is there up to four times while it is made: 160 MiB.
+const BASE_FUEL: u64 = 600_000;
 /// Long conversations may cost more.
 const FUEL_PER_INPUT_BYTE: u64 = 4;
 
@@ -414,6 +415,9 @@ mod tests {
             "{{ ('x' * 99999).join(['y'] * 99999) }}",
             "{{ (['x'] * 99999) | join('y' * 99999) }}",
             "{{ '{:999999999}'.format('x') }}",
+            "{{ '{:99999999}'.format('x') }}",
+            "{{ '{:🦙>9999999}'.format('x') }}",
+            "{{ '%99999999s' | format('x') }}",
             "{{ ('{0}' * 99999).format('x' * 99999) }}",
             "{{ '%999999999s' | format('x') }}",
             "{{ 'x' | indent(999999999, true) }}",
