@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{
     Content, TensorInfo as CandleTensor, Value, VersionedMagic,
 };
 
 use super::Plan;
-use crate::gguf::{GgmlType, TensorInfo};
+use crate::gguf::TensorInfo;
+use crate::quant::candle_type;
 use crate::source::ModelSource;
 
 /// What stands in for the file's header, with offsets from the source's beginning.
@@ -67,26 +67,6 @@ fn entries(tensor: &TensorInfo) -> Vec<(String, CandleTensor)> {
         }
         (_, shape) => vec![(tensor.name.clone(), entry(shape, tensor.offset))],
     }
-}
-
-/// The types that candle computes with on the CPU.
-pub(super) fn candle_type(quant: GgmlType) -> Option<GgmlDType> {
-    Some(match quant {
-        GgmlType::F32 => GgmlDType::F32,
-        GgmlType::F16 => GgmlDType::F16,
-        GgmlType::BF16 => GgmlDType::BF16,
-        GgmlType::Q4_0 => GgmlDType::Q4_0,
-        GgmlType::Q4_1 => GgmlDType::Q4_1,
-        GgmlType::Q5_0 => GgmlDType::Q5_0,
-        GgmlType::Q5_1 => GgmlDType::Q5_1,
-        GgmlType::Q8_0 => GgmlDType::Q8_0,
-        GgmlType::Q2_K => GgmlDType::Q2K,
-        GgmlType::Q3_K => GgmlDType::Q3K,
-        GgmlType::Q4_K => GgmlDType::Q4K,
-        GgmlType::Q5_K => GgmlDType::Q5K,
-        GgmlType::Q6_K => GgmlDType::Q6K,
-        _ => return None,
-    })
 }
 
 /// A [`ModelSource`] with a cursor. Candle reads a tensor at a time, so there is

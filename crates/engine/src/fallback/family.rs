@@ -12,10 +12,9 @@
 
 use std::collections::HashSet;
 
-use super::content::candle_type;
 use crate::decoder::ModelError;
 use crate::gguf::{Gguf, Metadata, OptionalKey as _, TensorInfo};
-use crate::quant::WeightError;
+use crate::quant::{WeightError, candle_type};
 
 /// Caps on what a file may claim; far above every published model.
 const MAX_LAYERS: usize = 1024;

@@ -28,7 +28,8 @@ impl CandleRows {
     /// Candle has no such type.
     pub(crate) fn new(rows: Box<dyn Rows>) -> candle_core::Result<Self> {
         Ok(Self {
-            dtype: dtype(rows.quant())?,
+            dtype: candle_type(rows.quant())
+                .ok_or_else(|| CandleError::Msg(format!("candle has no {}", rows.quant())))?,
             rows,
             file: OnceLock::new(),
         })
@@ -95,8 +96,9 @@ impl CandleRows {
     }
 }
 
-fn dtype(quant: GgmlType) -> candle_core::Result<GgmlDType> {
-    Ok(match quant {
+/// The types that candle computes with on the CPU.
+pub(crate) fn candle_type(quant: GgmlType) -> Option<GgmlDType> {
+    Some(match quant {
         GgmlType::F32 => GgmlDType::F32,
         GgmlType::F16 => GgmlDType::F16,
         GgmlType::BF16 => GgmlDType::BF16,
@@ -110,7 +112,7 @@ fn dtype(quant: GgmlType) -> candle_core::Result<GgmlDType> {
         GgmlType::Q4_K => GgmlDType::Q4K,
         GgmlType::Q5_K => GgmlDType::Q5K,
         GgmlType::Q6_K => GgmlDType::Q6K,
-        other => return Err(CandleError::Msg(format!("candle has no {other}"))),
+        _ => return None,
     })
 }
 

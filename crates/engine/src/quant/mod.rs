@@ -35,6 +35,7 @@ pub use blocks::{
     Block, BlockQ2_K, BlockQ3_K, BlockQ4_0, BlockQ4_1, BlockQ4_K, BlockQ5_0, BlockQ5_1, BlockQ5_K,
     BlockQ6_K, BlockQ8_0, QK, QK_K,
 };
+pub(crate) use candle::candle_type;
 pub use check::{KERNEL_DIGEST, KernelCheck, KernelMismatch, kernel_check, lane_check};
 pub use isa::InstructionSet;
 #[cfg(target_arch = "x86_64")]
