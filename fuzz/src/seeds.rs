@@ -212,6 +212,9 @@ pub fn template() -> Vec<Seed> {
         seed("padded", *b"{{ '{:99999999}'.format('x') }}"),
         seed("padded-with-a-wide-character", "{{ '{:\u{1f999}>9999999}'.format('x') }}"),
         seed("padded-by-a-filter", *b"{{ '%99999999s' | format('x') }}"),
+        // Keys that a dependency goes through byte by byte.
+        seed("key-beyond-ascii", "{{ '{0[\u{e9}'.format('x') }}"),
+        seed("key-beyond-ascii-by-a-filter", "{{ '%(\u{e9}' | format(a=1) }}"),
         seed("replaced", *b"{{ ('x' * 9999).replace('x', 'y' * 9999) }}"),
         seed("replaced-by-a-filter", *b"{{ ('x' * 9999) | replace('x', 'y' * 9999) }}"),
         seed(

@@ -5,8 +5,8 @@
 //! already taken. The few methods whose result may be far larger than what they
 //! are given are therefore charged here before they run.
 
-use minijinja::value::ValueKind;
-use minijinja::{Error, ErrorKind, State, Value};
+use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
+use minijinja::{Error, ErrorKind, State, Value, filters};
 use minijinja_contrib::pycompat;
 
 use super::cost::charge_bytes;
@@ -20,11 +20,50 @@ pub(super) fn call(
     let n_bytes = match (value.as_str(), method) {
         (Some(text), "replace") => replaced_bytes(text, args),
         (Some(separator), "join") => joined_bytes(state, separator, args)?,
-        (Some(format), "format") => formatted_bytes(format, args)?,
+        (Some(format), "format") => {
+            check_keys(bracketed_keys(format))?;
+            formatted_bytes(format, args)?
+        }
         _ => 0,
     };
     charge_bytes(state, n_bytes)?;
     pycompat::unknown_method_callback(state, value, method, args)
+}
+
+/// `text | format(…)`, in the manner of printf. minijinja pays for it in advance.
+pub(super) fn format(
+    state: &mut State,
+    format: &Value,
+    args: Rest<ValueOrKwargs>,
+) -> Result<Value, Error> {
+    let keys = format.as_str().into_iter().flat_map(|format| {
+        let after = format.split("%(").skip(1);
+        after.map(|rest| rest.split(')').next().unwrap_or_default())
+    });
+    check_keys(keys)?;
+    filters::format(state, format, args)
+}
+
+/// What may be a key in a field of a format, as in `{0[key]}`: what stands in brackets
+/// right behind a name, a number or another key.
+fn bracketed_keys(format: &str) -> impl Iterator<Item = &str> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_]".contains(&byte);
+    let first_field = format.find('{').unwrap_or(format.len());
+    let brackets = format.match_indices('[').map(|(at, _)| at);
+    brackets
+        .filter(move |&at| at > first_field && is_name(format.as_bytes()[at - 1]))
+        .map(|at| format[at + 1..].split(']').next().unwrap_or_default())
+}
+
+/// minijinja 3.1 goes through such keys byte by byte, and panics inside a character.
+fn check_keys<'a>(mut keys: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+    if keys.all(str::is_ascii) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidOperation,
+        "a key in a format has characters beyond ASCII",
+    ))
 }
 
 /// Arguments of the wrong kind cost nothing: the method refuses them.

@@ -168,6 +168,7 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(methods::call);
         environment.add_function("raise_exception", raise_exception);
         environment.set_formatter(cost::format);
+        environment.add_filter("format", methods::format);
         environment.add_filter("string", cost::string);
         environment.add_filter("tojson", tojson::tojson);
         environment
@@ -460,6 +461,31 @@ mod tests {
             ),
             "{source}: {error}"
         );
+    }
+
+    #[test]
+    fn keys_in_formats_are_ascii() {
+        for source in [
+            "{{ '{0[é'.format('x') }}",
+            "{{ '{0[a][é]}'.format('x') }}",
+            "{{ '{0[{é]}'.format('x') }}",
+            "{{ '{0[}][é]}'.format('x') }}",
+            "{{ '{a[é]}'.format(a='x') }}",
+            "{{ '%(é' | format(a=1) }}",
+            "{{ '%(é)s' | format(a=1) }}",
+        ] {
+            assert!(
+                matches!(render(source), Err(TemplateError::Render(_))),
+                "{source}"
+            );
+        }
+        for (source, expected) in [
+            ("{{ '[é] {} [é]'.format('ü') }}", "[é] ü [é]"),
+            ("{{ 'é%s [é]' | format('ü') }}", "éü [é]"),
+            ("{{ '{0}é'.format(1) }}", "1é"),
+        ] {
+            assert_eq!(render(source).ok().as_deref(), Some(expected), "{source}");
+        }
     }
 
     #[test]
