@@ -361,8 +361,10 @@ describe('runtime', () => {
       await session.send('Storage.overrideQuotaForOrigin', { origin: server.origin, quotaSize: usage + 1_000_000 });
       const { frame } = await importBytes(readFileSync(BUILTIN), { id: 'too-big' }, raw);
       assert.equal(kindOf(frame), 'quota_exceeded', JSON.stringify(frame));
-      assert.deepEqual(await filesInOpfs(raw), before_);
+      const after_ = await filesInOpfs(raw);
       await session.send('Storage.overrideQuotaForOrigin', { origin: server.origin });
+      // What can be computed again makes room first.
+      assert.deepEqual(after_, before_.filter((name) => !name.startsWith('noxics/snapshots/')));
       assert.match((await raw.evaluate((params) => globalThis.nox.call('handle_chat', params), greedy('Who are you?', { session: null }))).message.content, /Nox/);
       await raw.close();
     });
