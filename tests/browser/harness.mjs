@@ -183,7 +183,7 @@ export async function inMidReply(page, text, { press = null, crash = false } = {
           const reply = document.querySelectorAll('[data-testid="message-assistant"]')[idx];
           if (!(reply?.textContent.trim().length > 20)) return;
           observer.disconnect();
-          if (!document.querySelector('[data-testid="stop"]')) reject(new Error('the reply came at once'));
+          if (!document.querySelector('[data-testid="stop"]')) return reject(new Error('the reply came at once'));
           const isModelFixed = document.querySelector('[data-testid="model-select"]').disabled;
           if (selector) document.querySelector(selector).click();
           if (ends) {
