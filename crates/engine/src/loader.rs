@@ -33,7 +33,7 @@ pub const DEFAULT_N_CTX: usize = 4096;
 const MIN_N_CTX: usize = 512;
 
 /// What one step reads at most.
-const STEP_BYTES: usize = 4 << 20;
+const STEP_BYTES: usize = 8 << 20;
 
 /// What sampling keeps of a token while it chooses: a candidate with its logit and its
 /// weight, the logit with penalties, and the id if not all are allowed.
@@ -403,9 +403,10 @@ impl<S: ModelSource> ModelLoader<S> {
             };
             self.pending = Some(PendingWeight::new(&next.tensor, next.n_rows, next.n_cols)?);
         }
+        let lane = self.lane()?;
         if let Some(pending) = &mut self.pending {
-            self.done_bytes +=
-                pending.read_more(&Summed::new(&self.source, &self.sum), STEP_BYTES)? as u64;
+            let source = Summed::new(&self.source, &self.sum);
+            self.done_bytes += pending.read_more(&source, STEP_BYTES, &*lane)? as u64;
         }
         if let Some(complete) = self.pending.take_if(|pending| pending.missing_bytes() == 0) {
             let weight = complete.finish();
@@ -426,6 +427,16 @@ impl<S: ModelSource> ModelLoader<S> {
         }
     }
 
+    /// Where the model is to compute: its threads load it as well.
+    fn lane(&mut self) -> Result<Rc<dyn Lane>, EngineError> {
+        let lane = match self.options.lane.take() {
+            Some(lane) => lane,
+            None => default_lane()?,
+        };
+        self.options.lane = Some(Rc::clone(&lane));
+        Ok(lane)
+    }
+
     fn progress(&self) -> LoadStep {
         LoadStep::Progress {
             done_bytes: self.done_bytes,
@@ -434,8 +445,9 @@ impl<S: ModelSource> ModelLoader<S> {
     }
 
     fn finish(&mut self) -> Result<LoadStep, EngineError> {
-        let header = self.header.as_ref().expect("the model is done already");
         // What may fail and be tried again comes first.
+        let lane = self.lane()?;
+        let header = self.header.as_ref().expect("the model is done already");
         let candle = match &header.description {
             Description::Own(_) => None,
             Description::Candle(plan) => Some(plan.read(&self.source)?),
@@ -453,10 +465,6 @@ impl<S: ModelSource> ModelLoader<S> {
                 let weights = assemble(&config, std::mem::take(&mut self.loaded), self.n_ctx)?;
                 Compute::Own(Decoder::new(*config, weights))
             }
-        };
-        let lane = match self.options.lane.take() {
-            Some(lane) => lane,
-            None => default_lane()?,
         };
         Ok(LoadStep::Done(Box::new(Model::new(
             compute,

@@ -10,7 +10,7 @@ use candle_core::quantized::{GgmlDType, QuantizedType};
 use candle_core::{CpuStorage, Error as CandleError};
 use half::f16;
 
-use super::activations::{ActivationScratch, Activations};
+use super::activations::{ActivationScratch, Activations, ForEach};
 use super::output::Output;
 use super::rows::Rows;
 use crate::gguf::GgmlType;
@@ -91,7 +91,8 @@ impl CandleRows {
         assert_eq!(n_bytes, self.storage_size_in_bytes());
         // SAFETY: candle's storage is that many bytes at that address, until it is dropped below.
         let bytes = unsafe { std::slice::from_raw_parts(theirs.as_ptr(), n_bytes) };
-        self.rows.put(0, bytes);
+        let alone: &ForEach<'_> = &|n_items, _, body| body(0..n_items);
+        self.rows.put(alone, 0, bytes);
         self.file = OnceLock::new();
     }
 }

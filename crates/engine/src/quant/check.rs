@@ -143,7 +143,7 @@ fn weight<B: Block>(set: InstructionSet, blocks: &[B], n_cols: usize) -> Weight 
     let read = || {
         let mut pending = PendingWeight::for_set(set, &info, n_rows, n_cols)?;
         while pending.missing_bytes() > 0 {
-            pending.read_more(&bytes, usize::MAX)?;
+            pending.read_more(&bytes, usize::MAX, &CpuLane::single_threaded())?;
         }
         Ok::<_, WeightError>(pending.finish())
     };

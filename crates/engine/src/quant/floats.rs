@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::activations::{ActivationKind, Activations, TILE};
+use super::activations::{ActivationKind, Activations, ForEach, TILE};
 use super::blocks::Block;
 use super::output::Output;
 use super::rows::Rows;
@@ -141,7 +141,7 @@ impl<F: FloatKernel> Rows for FloatRows<F> {
         size_of_val(self.values.as_slice())
     }
 
-    fn put(&mut self, offset: usize, bytes: &[u8]) {
+    fn put(&mut self, _: &ForEach<'_>, offset: usize, bytes: &[u8]) {
         let n_bytes = self.memory_bytes();
         // SAFETY: numbers have no padding and take any bytes (`Block`'s contract).
         let all = unsafe {

@@ -11,6 +11,7 @@
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
+use super::activations::ForEach;
 use super::blocks::*;
 
 /// The most rows that a group can have.
@@ -404,11 +405,11 @@ impl<B: Packable> Packed<B> {
     }
 
     /// Puts blocks, given as in the file, into their places, from the `first`th on. Rows
-    /// of whole groups go quickly.
+    /// of whole groups go quickly, and are shared out by `for_each`.
     ///
     /// # Panics
     /// There are not so many.
-    pub(crate) fn put(&mut self, first: usize, blocks: &[u8]) {
+    pub(crate) fn put(&mut self, for_each: &ForEach<'_>, first: usize, blocks: &[u8]) {
         let n_new = blocks.len() / size_of::<B>();
         let n_all = self.n_rows * self.n_blocks;
         assert!(
@@ -420,58 +421,53 @@ impl<B: Packable> Packed<B> {
         while at < end {
             let group_blocks = self.n_lanes * self.n_blocks;
             let (group, offset) = (at / group_blocks, at % group_blocks);
-            let n_here = (group_blocks - offset).min(n_all - at);
-            let n_put = n_here.min(end - at);
+            let n_groups = match (offset, end == n_all) {
+                // The last group may not be full.
+                (0, true) => (end - at).div_ceil(group_blocks),
+                (0, false) => (end - at) / group_blocks,
+                _ => 0,
+            };
+            let n_put = (n_groups.max(1) * group_blocks - offset).min(end - at);
             let (here, rest) = blocks.split_at(n_put * size_of::<B>());
-            if offset == 0 && n_put == n_here {
-                self.put_group(group, here);
-            } else {
-                self.put_blocks(at, here);
+            match n_groups {
+                0 => self.put_blocks(at, here),
+                _ => self.put_groups(for_each, group, here),
             }
             at += n_put;
             blocks = rest;
         }
     }
 
-    /// All rows of a group.
-    fn put_group(&mut self, group: usize, blocks: &[u8]) {
+    /// All rows of some groups, from the `first`th on.
+    fn put_groups(&mut self, for_each: &ForEach<'_>, first: usize, blocks: &[u8]) {
         match self.n_lanes {
-            4 => self.put_rows::<4>(group, blocks),
-            8 => self.put_rows::<8>(group, blocks),
-            16 => self.put_rows::<16>(group, blocks),
-            _ => self.put_blocks(group * self.n_lanes * self.n_blocks, blocks),
+            4 => self.put_rows::<4>(for_each, first, blocks),
+            8 => self.put_rows::<8>(for_each, first, blocks),
+            16 => self.put_rows::<16>(for_each, first, blocks),
+            _ => self.put_blocks(first * self.n_lanes * self.n_blocks, blocks),
         }
     }
 
-    /// As [`Self::put_group`]: what is written is written once, from front to back.
-    fn put_rows<const N: usize>(&mut self, group: usize, blocks: &[u8]) {
-        const { assert!(region_start(B::FIELDS, B::FIELDS.len()) == size_of::<B>()) }
+    /// As [`Self::put_groups`]: what is written is written once, from front to back.
+    fn put_rows<const N: usize>(&mut self, for_each: &ForEach<'_>, first: usize, blocks: &[u8]) {
         assert_eq!(self.n_lanes, N);
-        let row_bytes = self.n_blocks * size_of::<B>();
-        let (start, end) = (group * self.group_bytes(), self.group_end(group));
+        let (group_bytes, row_bytes) = (self.group_bytes(), self.n_blocks * size_of::<B>());
+        let n_groups = blocks.len().div_ceil(group_bytes);
+        let (start, end) = (first * group_bytes, (first + n_groups) * group_bytes);
         self.fill_to(start);
-        assert!(start + self.group_bytes() <= self.n_bytes());
-        let mut rows = blocks.chunks_exact(row_bytes);
-        // The rows that fill up the last group have no bytes.
-        let rows: [&[u8]; N] = std::array::from_fn(|_| rows.next().unwrap_or_default());
-        let n_there = rows.iter().filter(|row| !row.is_empty()).count();
-        let mut lanes: [B; N] =
-            std::array::from_fn(|_| block_from(&[0; MAX_BLOCK_BYTES][..size_of::<B>()]));
-        // SAFETY: the group begins there, and is in the lines, as asserted.
-        let mut out = unsafe { self.lines.as_mut_ptr().cast::<u8>().add(start) };
-        for idx in 0..self.n_blocks {
-            for (lane, row) in lanes.iter_mut().zip(&rows[..n_there]) {
-                *lane = block_from(&row[idx * size_of::<B>()..][..size_of::<B>()]);
-                lane.arrange();
+        assert!(end <= self.n_bytes());
+        // SAFETY: the groups begin there, and are in the lines, as asserted.
+        let out = Place(unsafe { self.lines.as_mut_ptr().cast::<u8>().add(start) });
+        for_each(n_groups, blocks.len(), &|groups| {
+            for group in groups {
+                let from = group * group_bytes;
+                let blocks = &blocks[from..blocks.len().min(from + group_bytes)];
+                // SAFETY: each group is in one call alone, and has a place for its rows.
+                unsafe { put_group::<B, N>(blocks, row_bytes, out.at(from)) };
             }
-            // SAFETY: the group has that many blocks of `N` rows.
-            unsafe {
-                put_lanes(&lanes, out);
-                out = out.add(N * size_of::<B>());
-            }
-        }
-        self.filled_bytes = self.filled_bytes.max(start + self.group_bytes());
-        self.fill_to(end);
+        });
+        self.filled_bytes = self.filled_bytes.max(end);
+        self.fill_to(self.group_end(first + n_groups - 1));
     }
 
     /// Blocks one by one, wherever they are.
@@ -525,6 +521,43 @@ const fn field(fields: &[Field], idx: usize) -> Field {
     match idx < fields.len() {
         true => fields[idx],
         false => bytes(0, 0),
+    }
+}
+
+/// Where threads write, each its own groups.
+struct Place(*mut u8);
+
+// SAFETY: nothing is done with it but to compute addresses; who writes there promises
+// to be alone.
+unsafe impl Sync for Place {}
+
+impl Place {
+    /// # Safety
+    /// The memory that begins there has so many bytes.
+    unsafe fn at(&self, offset: usize) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(offset) }
+    }
+}
+
+/// Writes a group of `N` rows, of which the last may be missing: they are zero.
+///
+/// # Safety
+/// `out` may be written for as many bytes as `N` rows have.
+unsafe fn put_group<B: Packable, const N: usize>(blocks: &[u8], row_bytes: usize, out: *mut u8) {
+    const { assert!(region_start(B::FIELDS, B::FIELDS.len()) == size_of::<B>()) }
+    let mut rows = blocks.chunks_exact(row_bytes);
+    let rows: [&[u8]; N] = std::array::from_fn(|_| rows.next().unwrap_or_default());
+    let n_there = rows.iter().filter(|row| !row.is_empty()).count();
+    let mut lanes: [B; N] =
+        std::array::from_fn(|_| block_from(&[0; MAX_BLOCK_BYTES][..size_of::<B>()]));
+    for at in (0..row_bytes).step_by(size_of::<B>()) {
+        for (lane, row) in lanes.iter_mut().zip(&rows[..n_there]) {
+            *lane = block_from(&row[at..][..size_of::<B>()]);
+            lane.arrange();
+        }
+        // SAFETY: the caller's promise; so far `at` bytes of every row are written.
+        unsafe { put_lanes(&lanes, out.add(N * at)) };
     }
 }
 
@@ -594,8 +627,21 @@ unsafe fn put_units<B: Packable, const N: usize, const UNIT: usize>(
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
     use crate::sampler::Pcg32;
+
+    fn alone(n_items: usize, _: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
+        body(0..n_items);
+    }
+
+    /// As threads might that never come in the order of the items.
+    fn backwards(n_items: usize, _: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
+        for item in (0..n_items).rev() {
+            body(item..item + 1);
+        }
+    }
 
     /// The layout as the module's head describes it, byte by byte.
     fn laid_out<B: Packable>(
@@ -651,10 +697,12 @@ mod tests {
             let expected = laid_out::<B>(n_lanes, n_rows, n_blocks, &bytes);
             let blocks: Vec<B> = bytes.chunks_exact(size_of::<B>()).map(block_from).collect();
             let group_blocks = n_lanes * n_blocks;
-            for piece_blocks in [2, n_blocks, group_blocks, group_blocks + 1, n_all] {
+            let cuts = [2, n_blocks, group_blocks, group_blocks + 1, n_all];
+            let ways: [&ForEach<'_>; 2] = [&alone, &backwards];
+            for (piece_blocks, for_each) in cuts.iter().flat_map(|n| ways.map(|way| (*n, way))) {
                 let mut packed = Packed::<B>::unfilled(n_lanes, n_rows, n_blocks * B::LEN).unwrap();
                 for (i, piece) in bytes.chunks(piece_blocks * size_of::<B>()).enumerate() {
-                    packed.put(i * piece_blocks, piece);
+                    packed.put(for_each, i * piece_blocks, piece);
                 }
                 for (i, block) in blocks.iter().enumerate() {
                     let found = packed.block(i / n_blocks, i % n_blocks);
@@ -697,17 +745,17 @@ mod tests {
         let file: Vec<u8> = (0..n_bytes).map(|i| i as u8).collect();
         let mut packed = Packed::<BlockQ8_0>::unfilled(4, 7, 32).unwrap();
         let (first, second) = file.split_at(4 * size_of::<BlockQ8_0>());
-        packed.put(4, second);
+        packed.put(&alone, 4, second);
         assert!(
             packed.bytes()[..packed.group_bytes()]
                 .iter()
                 .all(|&byte| byte == 0)
         );
-        packed.put(0, first);
+        packed.put(&alone, 0, first);
         assert!(packed.bytes() == laid_out::<BlockQ8_0>(4, 7, 1, &file));
 
         let mut packed = Packed::<BlockQ8_0>::unfilled(4, 7, 32).unwrap();
-        packed.put(0, first);
+        packed.put(&alone, 0, first);
         let read = |packed: &Packed<BlockQ8_0>| _ = packed.bytes();
         let outcome = std::panic::catch_unwind(|| read(&packed));
         assert!(outcome.is_err(), "half of it is missing");
@@ -717,7 +765,7 @@ mod tests {
     #[should_panic(expected = "more blocks than rows")]
     fn blocks_beyond_the_last_row_are_refused() {
         let mut packed = Packed::<BlockQ8_0>::unfilled(4, 3, 32).unwrap();
-        packed.put(1, &[0; 3 * size_of::<BlockQ8_0>()]);
+        packed.put(&alone, 1, &[0; 3 * size_of::<BlockQ8_0>()]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::activations::{ActivationKind, Activations};
+use super::activations::{ActivationKind, Activations, ForEach};
 use super::blocks::*;
 use super::floats::FloatRows;
 use super::isa::InstructionSet;
@@ -31,8 +31,9 @@ pub(crate) trait Rows: Send + Sync {
     fn memory_bytes(&self) -> usize;
 
     /// Takes whole blocks of the file, from byte `offset` of the tensor on; rows of whole
-    /// groups are taken more quickly. Nothing may be asked for that has not come.
-    fn put(&mut self, offset: usize, bytes: &[u8]);
+    /// groups are taken more quickly, and shared out. Nothing may be asked for that has not
+    /// come.
+    fn put(&mut self, for_each: &ForEach<'_>, offset: usize, bytes: &[u8]);
 
     /// A row's bytes as in the file.
     fn file_row(&self, row: usize, bytes: &mut [u8]);
@@ -126,12 +127,12 @@ impl<B: Kernel> Rows for PackedRows<B> {
         self.packed.n_bytes()
     }
 
-    fn put(&mut self, offset: usize, bytes: &[u8]) {
+    fn put(&mut self, for_each: &ForEach<'_>, offset: usize, bytes: &[u8]) {
         assert!(
             offset.is_multiple_of(size_of::<B>()) && bytes.len().is_multiple_of(size_of::<B>())
         );
         let first = offset / size_of::<B>();
-        self.packed.put(first, bytes);
+        self.packed.put(for_each, first, bytes);
     }
 
     fn file_row(&self, row: usize, bytes: &mut [u8]) {

@@ -6,12 +6,13 @@ use std::ops::Range;
 
 use candle_core::quantized::{QStorage, QTensor};
 
-use super::activations::{ActivationKind, Activations};
+use super::activations::{ActivationKind, Activations, ForEach};
 use super::candle::CandleRows;
 use super::isa::InstructionSet;
 use super::output::Output;
 use super::rows::{Rows, unfilled_rows};
 use crate::gguf::{GgmlType, TensorInfo};
+use crate::lane::{CpuLane, Lane};
 use crate::source::ModelSource;
 
 /// The element types that weights may have.
@@ -217,7 +218,8 @@ impl PendingWeight {
     }
 
     /// Reads about `max_bytes` more, whole groups of rows (whole blocks of large ones) and
-    /// at least one, and says how many bytes that were.
+    /// at least one, and says how many bytes that were. The lane's threads bring them to
+    /// their places.
     ///
     /// # Errors
     /// The source failed; the read may be tried again.
@@ -225,7 +227,9 @@ impl PendingWeight {
         &mut self,
         source: &dyn ModelSource,
         max_bytes: usize,
+        lane: &dyn Lane,
     ) -> Result<usize, WeightError> {
+        let for_each: &ForEach<'_> = &|n_items, work, body| lane.for_each(n_items, work, body);
         let block_bytes = self.weight.rows.block_bytes();
         let group_bytes = self.weight.group_len() * self.weight.rows.row_bytes();
         let unit = match group_bytes <= STAGING_BYTES {
@@ -249,7 +253,8 @@ impl PendingWeight {
                     tensor: self.weight.name.clone(),
                     source,
                 })?;
-            self.weight.rows.put(self.filled_bytes, &self.staging);
+            let rows = &mut self.weight.rows;
+            rows.put(for_each, self.filled_bytes, &self.staging);
             self.filled_bytes += n_bytes;
         }
         Ok(self.filled_bytes - start)
@@ -295,7 +300,7 @@ pub fn check_tensor(tensor: &TensorInfo, n_rows: usize, n_cols: usize) -> Result
     })
 }
 
-/// Reads a whole weight at once.
+/// Reads a whole weight at once, on the calling thread.
 ///
 /// # Errors
 /// Every [`WeightError`].
@@ -306,6 +311,6 @@ pub fn read_weight(
     n_cols: usize,
 ) -> Result<Weight, WeightError> {
     let mut pending = PendingWeight::new(tensor, n_rows, n_cols)?;
-    pending.read_more(source, usize::MAX)?;
+    pending.read_more(source, usize::MAX, &CpuLane::single_threaded())?;
     Ok(pending.finish())
 }
