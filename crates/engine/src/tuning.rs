@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gguf::{GgmlType, TensorInfo};
 use crate::lane::{CpuLane, Lane, Product};
+use crate::pool::MAX_THREADS;
 use crate::quant::{Weight, read_weight};
 
 /// Rounds over all numbers of threads go on for so long.
@@ -224,39 +225,41 @@ pub struct ThreadChoice {
 }
 
 impl ThreadChoice {
-    /// Limits `lane` to what `kept` says or a measurement finds. A record is to be kept:
-    /// there was none that fits, and the measurement was not disturbed.
-    pub fn make(
+    /// Limits `lane` to what is known without measuring: what `kept` says, if it was
+    /// measured here, or the only thread there is.
+    pub fn known(lane: &CpuLane, kept: Option<&str>, measured_on: &str) -> Option<Self> {
+        let max = lane.n_threads();
+        let kept = kept.and_then(|text| ThreadRecord::read(text, measured_on, max));
+        let (n_threads, why) = match kept {
+            Some(record) => (record.n_threads, "measured at an earlier start"),
+            None if max == 1 => (1, "there is only one"),
+            None => return None,
+        };
+        lane.use_threads(n_threads);
+        Some(Self {
+            n_threads,
+            why: why.to_owned(),
+        })
+    }
+
+    /// Limits `lane` to what a measurement of all its threads finds. There is a record to
+    /// be kept if it was not disturbed.
+    pub fn measure(
         lane: &CpuLane,
-        kept: Option<&str>,
         measured_on: &str,
         now_ms: &dyn Fn() -> f64,
     ) -> (Self, Option<ThreadRecord>) {
-        let max = lane.n_threads();
-        let kept = kept.and_then(|text| ThreadRecord::read(text, measured_on, max));
-        let (choice, record) = match kept {
-            Some(record) => {
-                let why = "measured at an earlier start".to_owned();
-                let n_threads = record.n_threads;
-                (Self { n_threads, why }, None)
-            }
-            None if max == 1 => {
-                let why = "there is only one".to_owned();
-                (Self { n_threads: 1, why }, None)
-            }
-            None => {
-                let timings = measure_threads(lane, now_ms);
-                let n_threads = timings.best();
-                let record = timings.is_steady.then(|| ThreadRecord {
-                    measured_on: measured_on.to_owned(),
-                    n_threads,
-                });
-                let why = describe(&timings);
-                (Self { n_threads, why }, record)
-            }
-        };
-        lane.use_threads(choice.n_threads);
-        (choice, record)
+        // An earlier measurement may have limited it.
+        lane.use_threads(MAX_THREADS);
+        let timings = measure_threads(lane, now_ms);
+        let n_threads = timings.best();
+        lane.use_threads(n_threads);
+        let record = timings.is_steady.then(|| ThreadRecord {
+            measured_on: measured_on.to_owned(),
+            n_threads,
+        });
+        let why = describe(&timings);
+        (Self { n_threads, why }, record)
     }
 }
 
@@ -306,7 +309,10 @@ fn tuned_lane_by(
         std::env::consts::OS,
     );
     let kept = std::fs::read_to_string(file).ok();
-    let (choice, record) = ThreadChoice::make(&lane, kept.as_deref(), &measured_on, now_ms);
+    if let Some(choice) = ThreadChoice::known(&lane, kept.as_deref(), &measured_on) {
+        return Ok((lane, choice));
+    }
+    let (choice, record) = ThreadChoice::measure(&lane, &measured_on, now_ms);
     // What too few threads were measured to do is of no use to the next start.
     if let Some(record) = record.filter(|_| n_joined == max) {
         let partial = file.with_extension("part");
@@ -421,6 +427,21 @@ mod tests {
             );
             assert!(!file.exists());
         });
+    }
+
+    #[test]
+    fn a_disturbed_measurement_limits_no_later_one() {
+        let lane = CpuLane::with_threads(2).unwrap();
+        while lane.n_threads() < 2 {
+            std::thread::yield_now();
+        }
+        for _ in 0..2 {
+            let disturbed = &[0.1, 1.0, 0.1, 5.0, 0.1, 9.0, 0.1, 2.0, 0.1, 6.0, 0.1];
+            let (choice, record) = ThreadChoice::measure(&lane, "here", &clock(disturbed));
+            assert!(choice.why.contains(", 2: "), "{}", choice.why);
+            assert_eq!(record, None);
+            lane.use_threads(1);
+        }
     }
 
     #[test]

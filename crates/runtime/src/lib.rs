@@ -43,8 +43,8 @@ pub use connection::{Attachment, Connection, Outgoing, OutgoingFile};
 pub use error::{ChatsError, ExchangeError, FrameError, ImportError, ParamError, RuntimeError};
 pub use model_id::{InvalidModelId, ModelId};
 pub use platform::{
-    ByteStream, ChatDatabase, ModelStore, ModelWriter, OpenError, Platform, SnapshotStore,
-    StorageError, StoreUsage, StoredModel, StoredSnapshot, StreamError,
+    ByteStream, ChatDatabase, FixedThreads, ModelStore, ModelWriter, OpenError, Platform,
+    SnapshotStore, StorageError, StoreUsage, StoredModel, StoredSnapshot, StreamError, ThreadTuner,
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use process_memory::process_memory;

@@ -105,6 +105,7 @@ impl Shared {
             .as_ref()
             .is_some_and(|loaded| fits(loaded, spec))
         {
+            self.settle_threads().await;
             return Ok(0.0);
         }
         let started_ms = self.platform.now_ms();
@@ -140,6 +141,7 @@ impl Shared {
                 LoadStep::Done(model) => break model,
             }
         };
+        self.options.threads.settle().await;
         *self.loaded.borrow_mut() = Some(LoadedModel {
             id: spec.id.to_string(),
             n_ctx: model.n_ctx() as u64,
@@ -190,6 +192,17 @@ impl Shared {
                 })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Finds the best number of threads, if it is not known, for the model in memory.
+    async fn settle_threads(&self) {
+        self.options.threads.settle().await;
+        let lane = self.lane();
+        if let Some(loaded) = &mut *self.loaded.borrow_mut()
+            && loaded.decoder == nox_protocol::DecoderKind::Own
+        {
+            loaded.lane = lane;
         }
     }
 

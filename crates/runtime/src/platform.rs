@@ -1,8 +1,9 @@
 //! What the runtime asks of the world. A platform implements [`Platform`],
-//! [`ModelStore`] and [`ChatDatabase`], and [`SnapshotStore`] where what was computed
-//! may be kept; `conformance` holds the tests that every model store and every
+//! [`ModelStore`] and [`ChatDatabase`], [`SnapshotStore`] where what was computed may be
+//! kept, and [`ThreadTuner`] where threads may be too many; `conformance` holds the tests that every model store and every
 //! snapshot store must pass.
 
+use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use nox_core::Clock;
 use nox_engine::ModelSource;
@@ -45,6 +46,39 @@ pub trait Platform: Clock {
         &'a self,
         url: &'a str,
     ) -> LocalBoxFuture<'a, Result<Box<dyn ByteStream>, StreamError>>;
+}
+
+/// Who decides how many of the lane's threads compute.
+pub trait ThreadTuner {
+    /// Why there are as many as there are, for a person.
+    fn why(&self) -> String;
+
+    /// Finds out how many are best, if that is not known. The runtime calls it whenever a
+    /// model is in memory and is about to be used, and nothing else is computed; it takes
+    /// a tenth of a second at most, and nothing once the answer is known.
+    fn settle(&self) -> LocalBoxFuture<'_, ()>;
+}
+
+/// Threads whose number nobody decides anew.
+pub struct FixedThreads {
+    why: String,
+}
+
+impl FixedThreads {
+    /// As many as the lane has, for this reason.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into() }
+    }
+}
+
+impl ThreadTuner for FixedThreads {
+    fn why(&self) -> String {
+        self.why.clone()
+    }
+
+    fn settle(&self) -> LocalBoxFuture<'_, ()> {
+        std::future::ready(()).boxed_local()
+    }
 }
 
 /// Bytes that arrive one piece after the other.

@@ -24,7 +24,7 @@ use crate::error::RuntimeError;
 use crate::loader::Engine;
 use crate::methods;
 use crate::params::Params;
-use crate::platform::{ChatDatabase, ModelStore, Platform, SnapshotStore};
+use crate::platform::{ChatDatabase, ModelStore, Platform, SnapshotStore, ThreadTuner};
 use crate::queue::Queue;
 use crate::warm::Warm;
 
@@ -40,8 +40,8 @@ pub struct RuntimeOptions {
     pub lane: Rc<dyn Lane>,
     /// Why that lane was taken.
     pub lane_why: String,
-    /// Why it has as many threads as it has.
-    pub threads_why: String,
+    /// Who decides how many of its threads compute.
+    pub threads: Rc<dyn ThreadTuner>,
     /// The model that comes with the product.
     pub builtin: Option<BuiltinModel>,
     /// What one model may take of the memory.

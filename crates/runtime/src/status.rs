@@ -59,8 +59,11 @@ impl Shared {
             instance: self.instance.clone(),
             uptime_ms: self.platform.now_ms() - self.started_ms,
             lane: lane.kind,
+            kernels: nox_engine::quant::InstructionSet::chosen()
+                .name()
+                .to_owned(),
             threads: lane.threads,
-            threads_why: self.options.threads_why.clone(),
+            threads_why: self.options.threads.why(),
             model: self.loaded.borrow().clone(),
             memory: self.platform.memory_usage(),
             active_calls: self.n_active_chats.get(),

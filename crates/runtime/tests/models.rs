@@ -4,13 +4,18 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use common::faults::FaultyStore;
 use common::gguf::TinyModel;
 use common::{BUILTIN_URL, Host, Pieces, Setup, check_error, has_notification, say};
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use nox_engine::{CpuLane, Lane as _};
 use nox_protocol::{ErrorKind, Id};
+use nox_runtime::ThreadTuner;
 use nox_runtime::store::MemoryStore;
 use serde_json::json;
 
@@ -980,4 +985,61 @@ fn a_model_that_is_being_loaded_stays() {
         n_steps += 1;
     }
     assert!(n_refused > 0, "in none of {n_steps} cases");
+}
+
+/// Changes its mind once: the first measurement was disturbed.
+struct SecondThoughts {
+    lane: Rc<CpuLane>,
+    n_settled: Cell<usize>,
+}
+
+impl ThreadTuner for SecondThoughts {
+    fn why(&self) -> String {
+        format!("measured {} times", self.n_settled.get())
+    }
+
+    fn settle(&self) -> LocalBoxFuture<'_, ()> {
+        self.n_settled.set(self.n_settled.get() + 1);
+        self.lane.use_threads(3 - self.n_settled.get().min(2));
+        std::future::ready(()).boxed_local()
+    }
+}
+
+#[test]
+fn threads_are_measured_when_a_model_is_about_to_be_used() {
+    let lane = Rc::new(CpuLane::with_threads(2).unwrap());
+    while lane.n_threads() < 2 {
+        std::thread::yield_now();
+    }
+    let threads = Rc::new(SecondThoughts {
+        lane: Rc::clone(&lane),
+        n_settled: Cell::new(0),
+    });
+    let host = Host::greeted(Setup {
+        lane,
+        threads: Rc::clone(&threads) as _,
+        ..Setup::default()
+    });
+    let status = || host.call("status", &json!({})).unwrap();
+    assert_eq!(
+        status()["threads_why"],
+        "measured 0 times",
+        "not at the start"
+    );
+    let params = json!({"model": "nox-builtin"});
+    host.call("models.load", &params).unwrap();
+    let loaded = status();
+    assert_eq!(loaded["threads_why"], "measured 1 times");
+    assert_eq!(
+        (&loaded["threads"], &loaded["model"]["lane"]["threads"]),
+        (&json!(2), &json!(2))
+    );
+    let reply = host.chat(&say("hello", 3)).unwrap();
+    assert_eq!(threads.n_settled.get(), 2);
+    assert_eq!(
+        reply.meta.lane.unwrap().threads,
+        1,
+        "what the reply was computed with"
+    );
+    assert_eq!(status()["model"]["lane"]["threads"], 1);
 }

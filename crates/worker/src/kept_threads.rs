@@ -3,49 +3,121 @@
 //! Nothing depends on it: a file that cannot be read or written, another tab having it
 //! open, or no file system at all cost a measurement at the next start.
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use nox_core::Clock as _;
 use nox_engine::pool::MAX_THREADS;
 use nox_engine::tuning::ThreadChoice;
 use nox_engine::{CpuLane, Lane as _};
+use nox_runtime::ThreadTuner;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, FileSystemFileHandle, FileSystemGetFileOptions, FileSystemSyncAccessHandle};
 
 use crate::options::StartOptions;
+use crate::platform::WebPlatform;
 use crate::{folders, js};
 
 const FOLDER: &[&str] = &["noxics"];
 const FILE: &str = "threads.json";
 
-/// Limits `lane` to the best number of its threads, unless the user has said how many.
-/// Returns where the number comes from, for a person. `shortage` says why fewer run than
-/// were to.
-pub(crate) async fn choose(
-    lane: &CpuLane,
-    options: &StartOptions,
-    shortage: Option<&str>,
-    now_ms: &dyn Fn() -> f64,
-) -> String {
-    let n_threads = lane.n_threads();
-    if options.threads_asked {
-        return match shortage {
-            _ if options.threads == Some(n_threads) => "it was asked for".to_owned(),
-            Some(shortage) => shortage.to_owned(),
-            None if !cfg!(target_feature = "atomics") => "this build has one thread".to_owned(),
-            None => format!("a pool has 1 to {MAX_THREADS} threads"),
+/// So many disturbed measurements, and the last one stands: the machine is always busy.
+const MAX_MEASUREMENTS: u32 = 6;
+
+/// Decides by measuring, once there is a model to be used: a page that has just been
+/// opened keeps the processor busy with itself.
+pub(crate) struct KeptThreads {
+    lane: Rc<CpuLane>,
+    platform: Rc<WebPlatform>,
+    file: Option<FileSystemFileHandle>,
+    measured_on: String,
+    /// Fewer threads run than were to.
+    is_short: bool,
+    why: RefCell<String>,
+    n_measurements_left: Cell<u32>,
+}
+
+impl KeptThreads {
+    /// Limits `lane` to the best number of its threads, where that is known: the user has
+    /// said how many, or an earlier start has measured it. `shortage` says why fewer run
+    /// than were to.
+    pub(crate) async fn new(
+        lane: Rc<CpuLane>,
+        platform: Rc<WebPlatform>,
+        options: &StartOptions,
+        shortage: Option<&str>,
+    ) -> Self {
+        let measured_on = measured_on(options, lane.n_threads());
+        let asked = options
+            .threads_asked
+            .then(|| why_asked(&lane, options, shortage));
+        let file = match asked {
+            Some(_) => None,
+            None => file().await.ok(),
         };
+        let known = match (asked, &file) {
+            (Some(asked), _) => Some(asked),
+            (None, file) => {
+                let kept = match file {
+                    Some(file) => read(file).await.ok(),
+                    None => None,
+                };
+                let choice = ThreadChoice::known(&lane, kept.as_deref(), &measured_on);
+                choice.map(|choice| choice.why)
+            }
+        };
+        let n_measurements_left = match known {
+            Some(_) => 0,
+            None => MAX_MEASUREMENTS,
+        };
+        Self {
+            lane,
+            platform,
+            file,
+            measured_on,
+            is_short: shortage.is_some(),
+            why: RefCell::new(known.unwrap_or_else(|| "measured with the first model".to_owned())),
+            n_measurements_left: Cell::new(n_measurements_left),
+        }
     }
-    let file = file().await.ok();
-    let kept = match &file {
-        Some(file) => read(file).await.ok(),
-        None => None,
-    };
-    let measured_on = measured_on(options, n_threads);
-    let (choice, record) = ThreadChoice::make(lane, kept.as_deref(), &measured_on, now_ms);
-    // What too few threads were measured to do is of no use to the next start.
-    if let (Some(file), Some(record), None) = (&file, record, shortage) {
-        let _ = write(file, &record.to_text()).await;
+
+    async fn measure(&self) {
+        let Some(n_left) = self.n_measurements_left.get().checked_sub(1) else {
+            return;
+        };
+        let now_ms = || self.platform.now_ms();
+        let (choice, record) = ThreadChoice::measure(&self.lane, &self.measured_on, &now_ms);
+        self.why.replace(choice.why);
+        let is_settled = record.is_some();
+        self.n_measurements_left
+            .set(if is_settled { 0 } else { n_left });
+        // What too few threads were measured to do is of no use to the next start.
+        if let (Some(file), Some(record), false) = (&self.file, record, self.is_short) {
+            let _ = write(file, &record.to_text()).await;
+        }
     }
-    choice.why
+}
+
+impl ThreadTuner for KeptThreads {
+    fn why(&self) -> String {
+        self.why.borrow().clone()
+    }
+
+    fn settle(&self) -> LocalBoxFuture<'_, ()> {
+        self.measure().boxed_local()
+    }
+}
+
+fn why_asked(lane: &CpuLane, options: &StartOptions, shortage: Option<&str>) -> String {
+    match shortage {
+        _ if options.threads == Some(lane.n_threads()) => "it was asked for".to_owned(),
+        Some(shortage) => shortage.to_owned(),
+        None if !cfg!(target_feature = "atomics") => "this build has one thread".to_owned(),
+        None => format!("a pool has 1 to {MAX_THREADS} threads"),
+    }
 }
 
 /// The machine and the program, as far as a browser tells, and the threads that run.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use nox_core::{Clock as _, PersonaEnvironment};
+use nox_core::PersonaEnvironment;
 use nox_engine::CpuLane;
 use nox_engine::quant::lane_check;
 use nox_protocol::BuildInfo;
@@ -15,12 +15,14 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::chats::OpfsChats;
+use crate::kept_threads::KeptThreads;
 use crate::opfs::OpfsStore;
 use crate::options::{BuildOptions, StartOptions};
 use crate::platform::WebPlatform;
 use crate::snapshots::OpfsSnapshots;
 use crate::threads::start_pool;
-use crate::{death, door, gloo_door, kept_threads};
+
+use crate::{death, door, gloo_door};
 
 /// The built-in model's id in storage.
 const BUILTIN_ID: &str = "nox-builtin";
@@ -44,8 +46,8 @@ pub async fn start(options: JsValue) -> Result<(), JsValue> {
     crate::faults::note_lane(&lane);
     let platform = Rc::new(WebPlatform::new()?);
     let shortage = started.shortage.as_deref();
-    let now_ms = || platform.now_ms();
-    let threads_why = kept_threads::choose(&lane, &options, shortage, &now_ms).await;
+    let (lane_threads, clock) = (Rc::clone(&lane), Rc::clone(&platform));
+    let threads = KeptThreads::new(lane_threads, clock, &options, shortage).await;
     let store = open_store().await;
     let builtin = builtin(&options)?;
     let memory_limit_bytes = options.memory_limit_bytes();
@@ -61,7 +63,7 @@ pub async fn start(options: JsValue) -> Result<(), JsValue> {
         },
         lane,
         lane_why,
-        threads_why,
+        threads: Rc::new(threads),
         builtin: Some(builtin),
         memory_limit_bytes,
         speculation,

@@ -33,8 +33,8 @@ use nox_protocol::{
 use nox_runtime::store::{FileChats, MemoryChats, MemoryStore};
 use nox_runtime::{
     Attachment, BuiltinModel, ByteStream, ChatDatabase, Connection, DEFAULT_SNAPSHOT_BUDGET_BYTES,
-    HostBackend, ModelId, ModelStore, Platform, Runtime, RuntimeOptions, SnapshotStore,
-    StreamError,
+    FixedThreads, HostBackend, ModelId, ModelStore, Platform, Runtime, RuntimeOptions,
+    SnapshotStore, StreamError, ThreadTuner,
 };
 use serde_json::{Value, json};
 
@@ -190,6 +190,8 @@ pub type MakeChats = Box<dyn FnOnce(&Rc<TestPlatform>) -> Rc<dyn ChatDatabase>>;
 /// What a test may want to be different.
 pub struct Setup {
     pub store: Rc<dyn ModelStore>,
+    pub lane: Rc<CpuLane>,
+    pub threads: Rc<dyn ThreadTuner>,
     pub memory_limit_bytes: u64,
     /// Where snapshots lie.
     pub snapshots: Option<Rc<dyn SnapshotStore>>,
@@ -208,6 +210,8 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             store: Rc::new(MemoryStore::new()),
+            lane: Rc::new(CpuLane::single_threaded()),
+            threads: Rc::new(FixedThreads::new("a test has one")),
             memory_limit_bytes: 1 << 30,
             snapshots: None,
             snapshot_budget_bytes: DEFAULT_SNAPSHOT_BUDGET_BYTES,
@@ -319,9 +323,9 @@ impl Host {
                 why: "a test".to_owned(),
                 skipped: Vec::new(),
             },
-            lane: Rc::new(CpuLane::single_threaded()),
+            lane: setup.lane,
             lane_why: "a test".to_owned(),
-            threads_why: "a test has one".to_owned(),
+            threads: setup.threads,
             builtin: Some(BuiltinModel {
                 id: ModelId::parse("nox-builtin").unwrap(),
                 url: BUILTIN_URL.to_owned(),
