@@ -218,6 +218,8 @@ pub struct StatusResult {
     pub uptime_ms: f64,
     /// The kind of lane that this build computes with.
     pub lane: LaneKind,
+    /// The instructions that the lane's kernels use here, for reports: `relaxed-32`.
+    pub kernels: String,
     /// Threads in use, the calling one included.
     pub threads: u32,
     /// Where that number comes from: asked for, or measured.

@@ -1034,6 +1034,10 @@ uptime_ms: number,
  */
 lane: LaneKind, 
 /**
+ * The instructions that the lane's kernels use here, for reports: `relaxed-32`.
+ */
+kernels: string, 
+/**
  * Threads in use, the calling one included.
  */
 threads: number, 

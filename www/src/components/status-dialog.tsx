@@ -54,7 +54,7 @@ export function StatusDialog({ chat, onClose }: StatusDialogProps) {
 }
 
 function RuntimeFacts({ status }: { status: StatusResult }) {
-  const { build, lane, threads, threads_why, memory, uptime_ms, completed_calls } = status;
+  const { build, lane, kernels, threads, threads_why, memory, uptime_ms, completed_calls } = status;
   return (
     <>
       <Fact name="Build">
@@ -72,7 +72,7 @@ function RuntimeFacts({ status }: { status: StatusResult }) {
         </Fact>
       )}
       <Fact name="Lane">
-        {lane}, {threads === 1 ? "1 thread" : `${threads} threads`}: {threads_why}
+        {lane} ({kernels}), {threads === 1 ? "1 thread" : `${threads} threads`}: {threads_why}
       </Fact>
       {memory.resident_bytes !== null && (
         <Fact name="Memory of the runtime">
@@ -92,7 +92,8 @@ function ModelFacts({ model }: { model: NonNullable<StatusResult["model"]> }) {
   return (
     <>
       <Fact name="Model in memory">
-        {model.id}, computed by {DECODER_NAMES[model.decoder]}: {model.lane.why}
+        {model.id}, computed by {DECODER_NAMES[model.decoder]}
+        {model.decoder === "candle" && `: ${model.lane.why}`}
       </Fact>
       <Fact name="Context">
         n_ctx {model.n_ctx}, {model.n_past} in use, kept as {model.kv_type}
