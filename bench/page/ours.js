@@ -6,37 +6,8 @@ import { measureEngine, phase } from './phases.js';
 /** Where the worker keeps imported models. */
 const MODEL_FOLDERS = ['noxics', 'models'];
 
-/** Loads, warms up and takes one sample. */
-export async function measure(job) {
-  await importModel(job);
-  const read_ms = await readModel(job);
-  let engine = await start(job);
-  try {
-    const sample = await measureEngine(job, {
-      load: engine.load,
-      generate: ({ prompt, predict }) => engine.chat([said(prompt)], predict),
-    });
-    phase('second turn');
-    const conversation = [said(job.runs.at(-1).prompt), { role: 'assistant', content: sample.runs.at(-1).text }];
-    const second_turn = await engine.chat([...conversation, said(job.turns[0])], 2);
-    phase('after a reload');
-    conversation.push(said(job.turns[0]), { role: 'assistant', content: second_turn.text }, said(job.turns[1]));
-    engine.end();
-    const reloading = performance.now();
-    engine = await start(job);
-    await engine.load();
-    const reload_ms = performance.now() - reloading;
-    const after_reload = { reload_ms, ...(await engine.chat(conversation, 2)) };
-    return { read_ms, ...sample, second_turn, after_reload };
-  } finally {
-    engine.end();
-  }
-}
-
-const said = (prompt) => ({ role: 'user', content: prompt.text });
-
-/** The browser's profile keeps it: only the first page has to fetch it. */
-async function importModel(job) {
+/** Imports the model: the browser's profile keeps it, only the first job has to fetch it. */
+export async function prepare(job) {
   const engine = await start(job);
   try {
     if (engine.models.some((model) => model.id === job.modelId)) return;
@@ -47,6 +18,46 @@ async function importModel(job) {
     engine.end();
   }
 }
+
+/** Loads, warms up and takes one sample. */
+export async function measure(job) {
+  const read_ms = await readModel(job);
+  const engine = await start(job);
+  try {
+    const sample = await measureEngine(job, {
+      load: engine.load,
+      generate: ({ prompt, predict }) => engine.chat([said(prompt)], predict),
+    });
+    phase('second turn');
+    return { read_ms, ...sample, second_turn: await engine.chat(conversation(job, sample), 2) };
+  } finally {
+    engine.end();
+  }
+}
+
+/** What a user waits for who reloads the page and goes on with the conversation. */
+export async function reload(job, sample) {
+  const reloading = performance.now();
+  const engine = await start(job);
+  try {
+    await engine.load();
+    const reload_ms = performance.now() - reloading;
+    phase('after a reload');
+    return { after_reload: { reload_ms, ...(await engine.chat(conversation(job, sample), 2)) } };
+  } finally {
+    engine.end();
+  }
+}
+
+/** The conversation behind the longest prompt, as far as it has come, with the next turn. */
+function conversation({ runs, turns }, sample) {
+  const replies = [sample.runs.at(-1), sample.second_turn].filter(Boolean);
+  const asked = [runs.at(-1).prompt, ...turns].slice(0, replies.length + 1);
+  return asked.flatMap((prompt, idx) => [said(prompt), ...replies.slice(idx, idx + 1).map(answered)]);
+}
+
+const said = (prompt) => ({ role: 'user', content: prompt.text });
+const answered = (reply) => ({ role: 'assistant', content: reply.text });
 
 /** The better of two: the first may have to fetch the file from the disk. */
 async function readModel(job) {
