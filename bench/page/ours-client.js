@@ -17,17 +17,18 @@ export async function start(job) {
     models: hello.models,
     call,
     load: () => call('models.load', { model: job.modelId, n_ctx: job.nCtx }),
-    chat: (messages, predict) => chat(call, job, messages, predict),
+    chat: (messages, predict, kept) => chat(call, job, messages, predict, kept),
     end: () => worker.terminate(),
   };
 }
 
-async function chat(call, job, messages, predict) {
+/** Nothing is kept of it, unless `kept` names a chat, or none to begin one. */
+async function chat(call, job, messages, predict, kept = { session: null }) {
   const started = performance.now();
   const { message, meta } = await call('handle_chat', {
     messages,
     model: job.modelId,
-    session: null,
+    ...kept,
     temperature: 0,
     max_tokens: predict,
   });
@@ -44,6 +45,7 @@ async function chat(call, job, messages, predict) {
     decode_ms: meta.timings.decode_ms,
     wall_ms,
     text: message.content,
+    session: meta.session?.id ?? null,
   };
 }
 

@@ -1,15 +1,22 @@
 // The product: its worker as the site ships it.
 
+import { deleteChats, untilWritten } from './ours-chats.js';
 import { start } from './ours-client.js';
 import { measureEngine, phase } from './phases.js';
 
 /** Where the worker keeps imported models. */
 const MODEL_FOLDERS = ['noxics', 'models'];
+/** A turn that names no chat begins one, which is kept. */
+const BEGIN_CHAT = {};
 
-/** Imports the model: the browser's profile keeps it, only the first job has to fetch it. */
+/**
+ * Imports the model: the browser's profile keeps it, only the first job has to fetch it.
+ * Chats that a failed job left are deleted, as their blocks would serve this one.
+ */
 export async function prepare(job) {
   const engine = await start(job);
   try {
+    await deleteChats(engine);
     if (engine.models.some((model) => model.id === job.modelId)) return;
     phase('importing');
     const url = new URL(job.modelUrl, location.href).href;
@@ -29,7 +36,9 @@ export async function measure(job) {
       generate: ({ prompt, predict }) => engine.chat([said(prompt)], predict),
     });
     phase('second turn');
-    return { read_ms, ...sample, second_turn: await engine.chat(conversation(job, sample), 2) };
+    const second_turn = await engine.chat(conversation(job, sample), 2, BEGIN_CHAT);
+    await untilWritten(engine);
+    return { read_ms, ...sample, second_turn };
   } finally {
     engine.end();
   }
@@ -43,7 +52,10 @@ export async function reload(job, sample) {
     await engine.load();
     const reload_ms = performance.now() - reloading;
     phase('after a reload');
-    return { after_reload: { reload_ms, ...(await engine.chat(conversation(job, sample), 2)) } };
+    const { session } = sample.second_turn;
+    const after_reload = { reload_ms, ...(await engine.chat(conversation(job, sample), 2, { session })) };
+    await deleteChats(engine);
+    return { after_reload };
   } finally {
     engine.end();
   }

@@ -27,6 +27,17 @@ export function faultOf(sample, job) {
     const fault = faultOfRun(run, job.runs[idx].prompt.ids.length, job.runs[idx].predict);
     if (fault) return `prompt of ${job.runs[idx].prompt.ids.length}: ${fault}`;
   }
+  return job.engine === 'ours' ? faultOfTurns(sample, job) : null;
+}
+
+/** The product tells how long a conversation is, whatever it had kept of it. */
+function faultOfTurns({ second_turn, after_reload }, { runs, turns }) {
+  let asked = runs.at(-1).prompt.ids.length;
+  for (const [idx, [name, turn]] of Object.entries({ second_turn, after_reload }).entries()) {
+    asked += turns[idx].ids.length;
+    const found = turn.prompt_tokens + turn.cached_tokens;
+    if (found !== asked) return `${name}: a conversation of ${found} tokens instead of ${asked}`;
+  }
   return null;
 }
 

@@ -36,6 +36,19 @@ test('a sample that measured something else is refused', () => {
   assert.match(faultOf({ runs: [] }, job), /0 runs instead of 1/);
 });
 
+test('a conversation with other words than the asked ones is refused', () => {
+  const turns = [16, 16].map((count) => ({ ids: new Array(count).fill(0) }));
+  const faultWith = (change) => {
+    const second_turn = { prompt_tokens: 16, cached_tokens: 100, ...change.second_turn };
+    const after_reload = { prompt_tokens: 132, cached_tokens: 0, ...change.after_reload };
+    return faultOf({ ...raw, second_turn, after_reload }, { ...job, engine: 'ours', turns });
+  };
+  assert.equal(faultWith({}), null);
+  assert.equal(faultWith({ after_reload: { prompt_tokens: 16, cached_tokens: 116 } }), null);
+  assert.match(faultWith({ second_turn: { prompt_tokens: 20 } }), /second_turn: a conversation of 120 tokens instead of 116/);
+  assert.match(faultWith({ after_reload: { cached_tokens: 16 } }), /after_reload: .* 148 tokens instead of 132/);
+});
+
 test('median and spread', () => {
   assert.equal(median([3, 1, 2]), 2);
   assert.equal(median([4, 1, 2, 3]), 2.5);
