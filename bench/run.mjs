@@ -88,6 +88,7 @@ async function openStage({ engines }, models) {
   });
   return {
     context: browser.context,
+    profile: browser.profile,
     origin: server.origin,
     async close() {
       await browser.close();
@@ -112,7 +113,7 @@ async function takeSamples(stage, settings, jobs, models) {
     try {
       const job = makeJob(settings, planned, models);
       const native = NATIVE_ENGINES.includes(variant.engine);
-      const raw = await (native ? measureNative(job) : measure(stage.context, stage.origin, job));
+      const raw = await (native ? measureNative(job) : measure(stage, job));
       const during = stop();
       const fault = faultOf(raw, job);
       if (fault) throw new Error(fault);
@@ -142,10 +143,12 @@ function makeJob(settings, { round, shape, quant, variant, prompts, seconds }, m
     const first = round * (prompts.length + 2) + idx;
     return makePrompt({ count, first, seed: first + 1 });
   };
+  const model = models.find((model) => model.shape === shape && model.quant === quant);
   return {
     ...variant,
     seconds,
-    file: models.find((model) => model.shape === shape && model.quant === quant).file,
+    file: model.file,
+    fileBytes: model.size_bytes,
     llamaCpp: settings.llamaCpp,
     modelUrl: `/bench/${modelName(shape, quant)}`,
     modelId: `bench-${shape}-${quant}`.replaceAll('.', '-'),

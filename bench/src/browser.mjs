@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
+import { dropStored } from './cache.mjs';
 import { watchPages } from './memory.mjs';
 
 const ARGS = [
@@ -32,6 +33,7 @@ export async function launch() {
   await context.route(`**${BLANK}`, (route) => route.fulfill(BLANK_PAGE));
   return {
     context,
+    profile,
     async close() {
       await context.close();
       removeProfile();
@@ -65,10 +67,10 @@ export async function version(context) {
  * The functions of an engine's script, each run in a page, and so in a process, of its
  * own. The memory that counts is that of `measure`: one model's, loaded once.
  */
-const STEPS = { ours: ['prepare', 'measure', 'reload'] };
+const STEPS = { ours: ['prepare', 'measure', 'reload', 'loadFromStorage'] };
 
 /** Runs a job's steps, one after the other, and gives the raw sample. */
-export async function measure(context, origin, job) {
+export async function measure(stage, job) {
   const seconds = Math.max(SAMPLE_LIMIT_MIN_S, Math.ceil(job.seconds * TIMES_THE_ESTIMATE));
   let timer;
   const limit = new Promise((_, reject) => {
@@ -79,7 +81,7 @@ export async function measure(context, origin, job) {
   let sample = {};
   try {
     for (const step of STEPS[job.engine] ?? ['measure']) {
-      const { found, peak_bytes } = await inPage(context, origin, { job, step, sample }, limit);
+      const { found, peak_bytes } = await inPage(stage, { job, step, sample }, limit);
       sample = { ...sample, ...found, ...(step === 'measure' && { peak_bytes }) };
     }
   } finally {
@@ -89,13 +91,14 @@ export async function measure(context, origin, job) {
 }
 
 /** Runs one step, which is given what the steps before it have found. */
-async function inPage(context, origin, task, limit) {
+async function inPage({ context, profile, origin }, task, limit) {
   const peak = watchPages();
   const page = await context.newPage();
   const said = [];
   page.on('console', (message) => said.push(message.text()));
   page.on('pageerror', (error) => said.push(String(error)));
   try {
+    await page.exposeFunction('dropModel', () => dropStored(profile, task.job.fileBytes));
     await page.goto(`${origin}${BLANK}`);
     const running = page.evaluate(
       async ({ job, step, sample }) => (await import(`/bench/${job.engine}.js`))[step](job, sample),

@@ -52,6 +52,12 @@ export const NATIVE_ENGINES = ['native', 'candle-native', 'llama.cpp'];
 const SECOND_THREAD = 1.8;
 /** Page, worker, import, pauses; and how fast files are read and put in place. */
 const OVERHEAD_S = 8;
+/**
+ * The product's further pages and the wait for what it writes; how often the file is read
+ * there: by a reload, by a load from storage, and alone before and after that.
+ */
+const STEPS_S = 6;
+const STEP_LOADS = 4;
 const LOAD_BYTES_PER_S = 250e6;
 
 /** The variants that the settings leave in. */
@@ -93,7 +99,8 @@ function withinBudget(settings, shape, quant, variant) {
   const secondsOf = (promptTokens) =>
     (promptTokens * weights) / prefillPace + (settings.predictTokens * weights) / decodePace;
   const bytes = (weights * QUANTS[quant]) / 8;
-  let seconds = OVERHEAD_S + (2 * bytes) / LOAD_BYTES_PER_S;
+  const [steps_s, step_loads] = variant.engine === 'ours' ? [STEPS_S, STEP_LOADS] : [0, 0];
+  let seconds = OVERHEAD_S + steps_s + ((2 + step_loads) * bytes) / LOAD_BYTES_PER_S;
   const [prompts, left_out] = [[], []];
   for (const tokens of settings.prompts) {
     const needed = secondsOf(tokens);

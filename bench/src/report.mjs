@@ -98,7 +98,8 @@ function summariseVariant(group, variant, settings) {
     decode: speedsBy('decode'),
     load_ms: median(own.map(({ load_ms }) => load_ms)),
     first_token_ms: median(own.map(({ first_token_ms }) => first_token_ms)),
-    times_reading: median(own.map(({ first_token_ms, read_ms }) => (read_ms ? first_token_ms / read_ms : null))),
+    storage_first_token_ms: median(own.map(({ from_storage }) => from_storage?.first_token_ms)),
+    times_reading: median(own.map(({ from_storage }) => from_storage && from_storage.first_token_ms / from_storage.read_ms)),
     second_turn_ms: median(own.map(({ second_turn }) => second_turn?.prefill_ms)),
     second_turn_tokens: median(own.map(({ second_turn }) => second_turn?.prompt_tokens)),
     after_reload_ms: median(own.map(({ after_reload }) => after_reload && after_reload.reload_ms + after_reload.prefill_ms)),
@@ -170,7 +171,8 @@ function columns({ prompts }) {
       [`decode at ${length === 1 ? 0 : length}`, (row) => speedCell(row.decode[length])],
       ['÷ peer', ratio((row) => row.decode[length])],
     ]),
-    ['load to first token', (row) => milliseconds(row.first_token_ms)],
+    ['load, cached', (row) => milliseconds(row.first_token_ms)],
+    ['load, from storage', (row) => milliseconds(row.storage_first_token_ms)],
     ['÷ reading', (row) => number(1)(row.times_reading)],
     ['second turn', (row) => withTokens(row.second_turn_ms, row.second_turn_tokens)],
     ['after a reload', (row) => withTokens(row.after_reload_ms, row.after_reload_tokens)],
@@ -226,6 +228,9 @@ function describeMachine({ cpu, cores, cpu_features, memory_bytes, os, chromium,
 /** Whether the figures can be relied on. */
 function verdict({ samples, settings, machine }) {
   const lines = [];
+  if (samples.some(({ from_storage }) => from_storage === null)) {
+    lines.push("The system's cache could not always be emptied of a model: loads from storage are missing.");
+  }
   if (settings.quick) lines.push('A quick run: it shows that everything runs, not how fast.');
   const threads = Math.max(...settings.threads);
   if (machine.cores < threads) lines.push(`${threads} threads on ${machine.cores} core(s) measure nothing of use.`);

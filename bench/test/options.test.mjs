@@ -33,6 +33,15 @@ test('what would take too long is left out and told', () => {
   assert.ok(patient[0].seconds > jobs[0].seconds);
 });
 
+test("the product's further pages are in the estimate", () => {
+  // So small a budget leaves nothing but starts and loads.
+  const args = ['--shapes', '1b', '--quants', 'q4_0', '--engines', 'ours,candle', '--threads', '1', '--prompts', '1024', '--budget', '1'];
+  const [ours, , , candle] = plan(parseOptions(args));
+  assert.deepEqual([ours.prompts, candle.prompts], [[], []]);
+  const reading_s = (1_236e6 * 4.5) / 8 / 250e6;
+  assert.ok(ours.seconds - candle.seconds > 4 * reading_s);
+});
+
 test('lists are sorted, and every length is measured once', () => {
   const options = parseOptions(['--prompts', '64, 16,64', '--quants', 'q4_k_m,q4_0']);
   assert.deepEqual([options.prompts, options.quants], [[16, 64], ['q4_0', 'q4_k_m']]);

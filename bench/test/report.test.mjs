@@ -73,10 +73,23 @@ test('a ratio compares within a round', () => {
 });
 
 test('loading is compared with reading, and turns tell what they evaluated', () => {
-  const more = { read_ms: 25, second_turn: { prompt_tokens: 17, prefill_ms: 9 }, after_reload: { prompt_tokens: 34, prefill_ms: 20, reload_ms: 80 } };
+  const more = { read_ms: 25, from_storage: { read_ms: 100, first_token_ms: 120 }, second_turn: { prompt_tokens: 17, prefill_ms: 9 }, after_reload: { prompt_tokens: 34, prefill_ms: 20, reload_ms: 80 } };
   const row = rowOf([sampleOf('ours, simd x1', 0, 1, more)], 'ours, simd');
-  assert.equal(row.times_reading, 2);
+  assert.deepEqual([row.first_token_ms, row.storage_first_token_ms, row.times_reading], [50, 120, 1.2]);
   assert.deepEqual([row.second_turn_ms, row.second_turn_tokens, row.after_reload_ms], [9, 17, 100]);
+});
+
+test('a cache that could not be emptied leaves its columns empty, and is told', () => {
+  const say = (more) => {
+    const samples = [sampleOf('ours, simd x1', 0, 1, more)];
+    return render({ machine, settings, models, rows: summarise(samples, settings), samples, failures: [] });
+  };
+  const missing = say({ from_storage: null });
+  assert.match(missing, /^\| ours, simd .* 50 ms \| +– \| +– \|/m);
+  assert.match(missing, /could not always be emptied/);
+  const told = say({ from_storage: { read_ms: 100, first_token_ms: 120 } });
+  assert.match(told, /^\| ours, simd .* 50 ms \| +120 ms \| +1\.2 \|/m);
+  assert.doesNotMatch(told, /could not always/);
 });
 
 test('the table has a line for every engine, and says what failed and what was left out', () => {
