@@ -207,12 +207,8 @@ export const interruptReply = (page, text, how) =>
 
 const BLANK = '/__blank__.html';
 
-/**
- * An empty page of the site's origin that speaks to `runtime/worker.js` frame by
- * frame. `nox` in the page has `post(frame)`, `frames`, `call(method, params)`,
- * `until(predicate)` and `kill()`.
- */
-export async function openRaw(context, origin, { query = '', isolated = true, hello = true } = {}) {
+/** An empty page of the site's origin. */
+export async function openBlank(context, origin, { isolated = false } = {}) {
   const page = await context.newPage();
   const headers = isolated
     ? {
@@ -224,6 +220,16 @@ export async function openRaw(context, origin, { query = '', isolated = true, he
     route.fulfill({ contentType: 'text/html', headers, body: '<!doctype html><title>blank</title>' }),
   );
   await page.goto(`${origin}${BLANK}`);
+  return page;
+}
+
+/**
+ * An empty page of the site's origin that speaks to `runtime/worker.js` frame by
+ * frame. `nox` in the page has `post(frame)`, `frames`, `call(method, params)`,
+ * `until(predicate)` and `kill()`.
+ */
+export async function openRaw(context, origin, { query = '', isolated = true, hello = true } = {}) {
+  const page = await openBlank(context, origin, { isolated });
   await page.evaluate(installRawClient, { url: `${origin}/runtime/worker.js${query}`, patience: PATIENCE_MS });
   if (hello) await page.evaluate(() => globalThis.nox.hello());
   return page;

@@ -12,39 +12,15 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { serveConformance } from './conformance.mjs';
-import { PATIENCE_MS, ROOT, alterWorker, launch } from './harness.mjs';
+import { ROOT, launch } from './harness.mjs';
+import { makeStrikable, openRuntimes } from './strikes.mjs';
 
 const SEED = Number(process.env.NOXICS_SEED ?? Date.now() % 1_000_000);
 const N_KILLS = Number(process.env.NOXICS_KILLS ?? 200);
 const KILLS_PER_PAGE = 25;
 
-/**
- * Beside the product's protocol, a page may ask a worker to read its whole database, or
- * to fail at a file operation, counted from now, and at all that follow.
- */
-const PRELUDE = `
-  const SECTOR_BYTES = 512;
-  let n_left = Infinity;
-  for (const name of ['write', 'flush', 'truncate']) {
-    const real = FileSystemSyncAccessHandle.prototype[name];
-    FileSystemSyncAccessHandle.prototype[name] = function (...args) {
-      n_left -= 1;
-      if (n_left > 0) return real.apply(this, args);
-      if (n_left === 0) {
-        if (name === 'write') {
-          const half = args[0].length / 2;
-          real.call(this, args[0].subarray(0, half - (half % SECTOR_BYTES)), args[1]);
-        }
-        self.postMessage({ struck: name });
-      }
-      throw new DOMException('the test has ended this worker', 'InvalidStateError');
-    };
-  }
-  self.addEventListener('message', (event) => {
-    if (event.data?.strikeAt === undefined) return;
-    event.stopImmediatePropagation();
-    n_left = event.data.strikeAt;
-  });
+/** Beside the product's protocol, a page may ask a worker to read its whole database. */
+const CHECK = `
   self.addEventListener('message', async (event) => {
     if (event.data !== 'check the chats') return;
     event.stopImmediatePropagation();
@@ -59,7 +35,7 @@ let browser;
 before(async () => {
   server = await serveConformance({ mounts: { 'test-models': path.join(ROOT, 'tests/models') } });
   browser = await launch({ serviceWorkers: 'block' });
-  await alterWorker(browser.context, PRELUDE);
+  await makeStrikable(browser.context, { prelude: CHECK });
 });
 after(async () => {
   await browser?.close();
@@ -71,15 +47,11 @@ test(`a worker that is killed ${N_KILLS} times in its turns loses none that was 
   const tally = {};
   const delivered = [];
   for (let n_done = 0; n_done < N_KILLS; n_done += KILLS_PER_PAGE) {
-    const page = await browser.context.newPage();
-    await page.route('**/__blank__', (route) => route.fulfill({ contentType: 'text/html', body: '<!doctype html>' }));
-    await page.goto(`${server.origin}/__blank__`);
+    const page = await openRuntimes(browser.context, server.origin);
     const round = await page.evaluate(killAgainAndAgain, {
-      url: `${server.origin}/runtime/worker.js?build=simd`,
       seed: SEED + n_done,
       n_kills: Math.min(KILLS_PER_PAGE, N_KILLS - n_done),
       delivered,
-      patience: PATIENCE_MS,
     });
     for (const [key, count] of Object.entries(round.tally)) tally[key] = (tally[key] ?? 0) + count;
     delivered.push(...round.delivered);
@@ -94,7 +66,7 @@ test(`a worker that is killed ${N_KILLS} times in its turns loses none that was 
 });
 
 // Runs in the page.
-async function killAgainAndAgain({ url, seed, n_kills, delivered: before, patience }) {
+async function killAgainAndAgain({ seed, n_kills, delivered: before }) {
   const tally = {};
   const delivered = [];
   const problems = [];
@@ -118,52 +90,9 @@ async function killAgainAndAgain({ url, seed, n_kills, delivered: before, patien
     }
   };
 
-  class Runtime {
-    #worker = new Worker(url, { type: 'module' });
-    #waiting = new Set();
-    #next = 1;
-
-    constructor() {
-      this.#worker.onmessage = ({ data }) => {
-        for (const take of [...this.#waiting]) take(data);
-      };
-    }
-
-    /** Gives the first message that `wanted` accepts. */
-    until(wanted, what) {
-      return new Promise((resolve, reject) => {
-        const timer = setTimeout(() => reject(new Error(`waited in vain for ${what}`)), patience);
-        const take = (data) => {
-          if (!wanted(data)) return;
-          clearTimeout(timer);
-          this.#waiting.delete(take);
-          resolve(data);
-        };
-        this.#waiting.add(take);
-      });
-    }
-
-    post(message) {
-      this.#worker.postMessage(message);
-    }
-
-    async call(method, params = {}) {
-      const id = (this.#next += 1);
-      this.post({ jsonrpc: '2.0', id, method, params });
-      const { result, error } = await this.until((data) => data.id === id, method);
-      if (error) throw new Error(`${method}: ${JSON.stringify(error)}`);
-      return result;
-    }
-
-    kill() {
-      this.#waiting.clear();
-      this.#worker.terminate();
-    }
-  }
-
   /** Starts a runtime, and sees that the database is open and sound. */
   async function start() {
-    const runtime = new Runtime();
+    const runtime = new globalThis.Runtime();
     const { chats } = await runtime.call('hello', { protocol: [1, 1], host: { name: 'kills', version: '1' } });
     if (chats.state !== 'open' || chats.kind !== 'opfs' || chats.warning) problems.push(JSON.stringify(chats));
     const checked = runtime.until((data) => 'checked' in data, 'the check');

@@ -7,42 +7,10 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { PATIENCE_MS, ROOT, alterWorker, launch, serve } from './harness.mjs';
+import { ROOT, launch, serve } from './harness.mjs';
+import { makeStrikable, openRuntimes } from './strikes.mjs';
 
 const N_KILLS = Number(process.env.NOXICS_WARM_KILLS ?? 40);
-
-const PRELUDE = `
-  const SECTOR_BYTES = 512;
-  let n_left = Infinity;
-  const snapshots = new WeakSet();
-  const open = FileSystemFileHandle.prototype.createSyncAccessHandle;
-  FileSystemFileHandle.prototype.createSyncAccessHandle = async function (...args) {
-    const handle = await open.apply(this, args);
-    if (this.name.includes('.kv')) snapshots.add(handle);
-    return handle;
-  };
-  for (const name of ['write', 'flush', 'truncate']) {
-    const real = FileSystemSyncAccessHandle.prototype[name];
-    FileSystemSyncAccessHandle.prototype[name] = function (...args) {
-      if (n_left > 0 && snapshots.has(this)) n_left -= 1;
-      if (n_left > 0) return real.apply(this, args);
-      if (n_left === 0) {
-        n_left = -1;
-        if (name === 'write') {
-          const half = args[0].length / 2;
-          real.call(this, args[0].subarray(0, half - (half % SECTOR_BYTES)), args[1]);
-        }
-        self.postMessage({ struck: name });
-      }
-      throw new DOMException('the test has ended this worker', 'InvalidStateError');
-    };
-  }
-  self.addEventListener('message', (event) => {
-    if (event.data?.strikeAt === undefined) return;
-    event.stopImmediatePropagation();
-    n_left = event.data.strikeAt;
-  });
-`;
 
 let server;
 let browser;
@@ -50,11 +18,9 @@ let page;
 before(async () => {
   server = await serve({ mounts: { 'test-models': path.join(ROOT, 'tests/models') } });
   browser = await launch({ serviceWorkers: 'block' });
-  await alterWorker(browser.context, PRELUDE);
-  page = await browser.context.newPage();
-  await page.route('**/__blank__', (route) => route.fulfill({ contentType: 'text/html', body: '<!doctype html>' }));
-  await page.goto(`${server.origin}/__blank__`);
-  await page.evaluate(install, { url: `${server.origin}/runtime/worker.js?build=simd`, patience: PATIENCE_MS });
+  await makeStrikable(browser.context, { name: '.kv' });
+  page = await openRuntimes(browser.context, server.origin);
+  await page.evaluate(install);
 });
 after(async () => {
   await browser?.close();
@@ -147,55 +113,11 @@ test(`a worker that is killed ${N_KILLS} times while it writes goes on as if it 
 });
 
 // Runs in the page: `warm` has what the tests need.
-function install({ url, patience }) {
+function install() {
   const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-  class Runtime {
-    #worker = new Worker(url, { type: 'module' });
-    #waiting = new Set();
-    #next = 1;
-
-    constructor() {
-      this.#worker.onmessage = ({ data }) => {
-        for (const take of [...this.#waiting]) take(data);
-      };
-    }
-
-    /** Gives the first message that `wanted` accepts. */
-    until(wanted, what) {
-      return new Promise((resolve, reject) => {
-        const timer = setTimeout(() => reject(new Error(`waited in vain for ${what}`)), patience);
-        const take = (data) => {
-          if (!wanted(data)) return;
-          clearTimeout(timer);
-          this.#waiting.delete(take);
-          resolve(data);
-        };
-        this.#waiting.add(take);
-      });
-    }
-
-    post(message) {
-      this.#worker.postMessage(message);
-    }
-
-    async call(method, params = {}) {
-      const id = (this.#next += 1);
-      const ended = this.until((data) => data.id === id, method);
-      this.post({ jsonrpc: '2.0', id, method, params });
-      const { result, error } = await ended;
-      if (error) throw new Error(`${method}: ${JSON.stringify(error)}`);
-      return result;
-    }
-
-    kill() {
-      this.#waiting.clear();
-      this.#worker.terminate();
-    }
-  }
-
   async function start() {
-    const runtime = new Runtime();
+    const runtime = new globalThis.Runtime();
     const { chats } = await runtime.call('hello', { protocol: [1, 1], host: { name: 'warm', version: '1' } });
     if (chats.state !== 'open' || chats.kind !== 'opfs') throw new Error(JSON.stringify(chats));
     return runtime;
