@@ -11,6 +11,7 @@ import type { SettingName, SettingsDraft } from "../settings-form";
 import { Dialog } from "./dialog";
 import { Field, Switch } from "./field";
 import { NoPreferences } from "./no-preferences";
+import { NumberField } from "./number-field";
 import { RoutingSection } from "./routing-section";
 import { StorageSection } from "./storage-section";
 
@@ -125,40 +126,32 @@ function SettingsForm({ chat, loaded, onLoaded }: SettingsFormProps) {
         )}
       </Field>
       <div className="field-row">
-        <Field label="Temperature" help="0 takes the likeliest word, 1 and more wander." error={errorAt("temperature")}>
-          {(control) => (
-            <input
-              {...control}
-              data-testid="setting-temperature"
-              inputMode="decimal"
-              placeholder="by the model"
-              value={draft.temperature}
-              onChange={({ currentTarget }) => set({ temperature: currentTarget.value })}
-            />
-          )}
-        </Field>
-        <Field label="Longest reply" help="In tokens." error={errorAt("max_tokens")}>
-          {(control) => (
-            <input
-              {...control}
-              inputMode="numeric"
-              placeholder="no limit"
-              value={draft.max_tokens}
-              onChange={({ currentTarget }) => set({ max_tokens: currentTarget.value })}
-            />
-          )}
-        </Field>
-        <Field label="Turns it remembers" help="Of each chat." error={errorAt("history_turns")}>
-          {(control) => (
-            <input
-              {...control}
-              inputMode="numeric"
-              placeholder="as many as fit"
-              value={draft.history_turns}
-              onChange={({ currentTarget }) => set({ history_turns: currentTarget.value })}
-            />
-          )}
-        </Field>
+        <NumberField
+          label="Temperature"
+          help="0 takes the likeliest word, 1 and more wander."
+          error={errorAt("temperature")}
+          testId="setting-temperature"
+          isDecimal
+          placeholder="by the model"
+          value={draft.temperature}
+          onChange={(temperature) => set({ temperature })}
+        />
+        <NumberField
+          label="Longest reply"
+          help="In tokens."
+          error={errorAt("max_tokens")}
+          placeholder="no limit"
+          value={draft.max_tokens}
+          onChange={(max_tokens) => set({ max_tokens })}
+        />
+        <NumberField
+          label="Turns it remembers"
+          help="Of each chat."
+          error={errorAt("history_turns")}
+          placeholder="as many as fit"
+          value={draft.history_turns}
+          onChange={(history_turns) => set({ history_turns })}
+        />
       </div>
       <Field label="System prompt" help={<PlaceholderList />} error={errorAt("system_prompt")}>
         {(control) => (
@@ -172,22 +165,15 @@ function SettingsForm({ chat, loaded, onLoaded }: SettingsFormProps) {
         )}
       </Field>
       <Switches draft={draft} set={set} errorAt={errorAt} />
-      <Field
+      <NumberField
         label="Room for warm starts"
         help="In MiB. What was computed for kept chats is stored, so that they go on at once after a reload; 0 stores nothing and removes what there is."
         error={errorAt("warm_start_mib")}
-      >
-        {(control) => (
-          <input
-            {...control}
-            data-testid="setting-warm-start"
-            inputMode="numeric"
-            placeholder="256"
-            value={draft.warm_start_mib}
-            onChange={({ currentTarget }) => set({ warm_start_mib: currentTarget.value })}
-          />
-        )}
-      </Field>
+        testId="setting-warm-start"
+        placeholder="256"
+        value={draft.warm_start_mib}
+        onChange={(warm_start_mib) => set({ warm_start_mib })}
+      />
       <InstrumentField
         config={loaded.config}
         answering={draft.model || DEFAULT_ALIAS}
