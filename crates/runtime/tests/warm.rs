@@ -14,7 +14,7 @@ use common::gguf::TinyModel;
 use common::{Folder, Host, Pieces, Setup, in_file};
 use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{LocalBoxFuture, ready};
+use futures::future::LocalBoxFuture;
 use nox_protocol::{ErrorKind, FinishReason, HandleChatResult, StorageKind};
 use nox_runtime::store::{FileChats, FileSnapshots, MemorySnapshots, MemoryStore};
 use nox_runtime::{
@@ -427,16 +427,16 @@ fn what_another_tab_wrote_counts_and_goes_with_the_model_too() {
 #[test]
 fn a_block_that_is_being_written_goes_with_its_model() {
     for method in ["remove", "replace"] {
-        let store = Rc::new(Slow::default());
+        let store = Rc::new(Wrapped::new(Slow::default()));
         let host = Host::greeted(Setup {
             snapshots: Some(Rc::clone(&store) as _),
             ..Setup::default()
         });
         import_other(&host);
         let (gate, waits_for) = oneshot::channel();
-        *store.write_waits_for.borrow_mut() = Some(waits_for);
+        *store.hooks.write_waits_for.borrow_mut() = Some(waits_for);
         ask_model(&host, "other");
-        host.run_until(|_| store.write_waits_for.borrow().is_none());
+        host.run_until(|_| store.hooks.write_waits_for.borrow().is_none());
         if method == "remove" {
             host.call("models.remove", &json!({"model": "other"}))
                 .unwrap();
@@ -527,17 +527,17 @@ fn a_tab_without_the_chats_leaves_blocks_alone() {
 
 #[test]
 fn only_a_change_makes_the_runtime_look_through_the_blocks() {
-    let store = Rc::new(Faulty::new(u64::MAX, false));
+    let store = Rc::new(Wrapped::new(Faulty::new(u64::MAX, false)));
     let host = Host::greeted(Setup {
         snapshots: Some(Rc::clone(&store) as _),
         ..Setup::default()
     });
     let chat = session_of(&ask(&host, "Who are you?", &json!("new")));
     let n_operations = |method, params: &Value| {
-        let before = store.n_operations.get();
+        let before = store.hooks.n_operations.get();
         let _ = host.call(method, params);
         settle(&host);
-        store.n_operations.get() - before
+        store.hooks.n_operations.get() - before
     };
     for line in ["/help", "/sessions", "/config", "/persona", "/nothing"] {
         assert_eq!(n_operations("command", &json!({"line": line})), 0, "{line}");
@@ -778,21 +778,44 @@ impl ChatDatabase for Cramped {
     }
 }
 
-/// Blocks that share the disk with a database: what is left of them when all are gone
-/// is room there, which is a chat that goes with them.
-struct Sharing {
+/// A store in memory, with something around its operations.
+struct Wrapped<H> {
     inner: MemorySnapshots,
-    chats: PathBuf,
-    filler: RefCell<Option<SessionId>>,
+    hooks: H,
 }
 
-impl SnapshotStore for Sharing {
+impl<H> Wrapped<H> {
+    fn new(hooks: H) -> Self {
+        let inner = MemorySnapshots::new();
+        Self { inner, hooks }
+    }
+}
+
+trait Hooks {
+    const KIND: StorageKind = StorageKind::Memory;
+
+    /// What the write that begins waits for.
+    fn gate(&self) -> Option<oneshot::Receiver<()>> {
+        None
+    }
+
+    /// A block was removed.
+    fn removed(&self, _left: &MemorySnapshots) {}
+
+    /// What is told of an operation that came to `outcome`.
+    fn told<T>(&self, outcome: Result<T, StorageError>) -> Result<T, StorageError> {
+        outcome
+    }
+}
+
+impl<H: Hooks> SnapshotStore for Wrapped<H> {
     fn kind(&self) -> StorageKind {
-        StorageKind::Files
+        H::KIND
     }
 
     fn list(&self) -> LocalBoxFuture<'_, Result<Vec<StoredSnapshot>, StorageError>> {
-        self.inner.list()
+        let outcome = self.inner.list();
+        outcome.map(|listed| self.hooks.told(listed)).boxed_local()
     }
 
     fn read<'a>(
@@ -800,7 +823,8 @@ impl SnapshotStore for Sharing {
         name: &'a SnapshotName,
         size_bytes: usize,
     ) -> LocalBoxFuture<'a, Result<Option<Vec<u8>>, StorageError>> {
-        self.inner.read(name, size_bytes)
+        let outcome = self.inner.read(name, size_bytes);
+        outcome.map(|read| self.hooks.told(read)).boxed_local()
     }
 
     fn write<'a>(
@@ -808,21 +832,45 @@ impl SnapshotStore for Sharing {
         name: &'a SnapshotName,
         bytes: &'a [u8],
     ) -> LocalBoxFuture<'a, Result<(), StorageError>> {
-        self.inner.write(name, bytes)
+        async move {
+            if let Some(gate) = self.hooks.gate() {
+                gate.await.unwrap();
+            }
+            self.hooks.told(self.inner.write(name, bytes).await)
+        }
+        .boxed_local()
     }
 
     fn remove<'a>(
         &'a self,
         name: &'a SnapshotName,
     ) -> LocalBoxFuture<'a, Result<(), StorageError>> {
-        let removed = self.inner.remove(name);
-        if listed(&self.inner).is_empty()
+        async move {
+            let outcome = self.inner.remove(name).await;
+            self.hooks.removed(&self.inner);
+            self.hooks.told(outcome)
+        }
+        .boxed_local()
+    }
+}
+
+/// Blocks that share the disk with a database: what is left of them when all are gone
+/// is room there, which is a chat that goes with them.
+struct Sharing {
+    chats: PathBuf,
+    filler: RefCell<Option<SessionId>>,
+}
+
+impl Hooks for Sharing {
+    const KIND: StorageKind = StorageKind::Files;
+
+    fn removed(&self, left: &MemorySnapshots) {
+        if listed(left).is_empty()
             && let Some(filler) = self.filler.take()
         {
             let mut store = common::chats::open(&self.chats);
             store.delete(&filler).unwrap();
         }
-        removed
     }
 }
 
@@ -835,11 +883,10 @@ fn blocks_make_room_for_what_is_said() {
         let mut store = common::chats::open(&path);
         let filler = common::chats::say(&mut store, "default", None, "hi", &"x".repeat(400_000));
         drop(store);
-        let snapshots = Rc::new(Sharing {
-            inner: MemorySnapshots::new(),
+        let snapshots = Rc::new(Wrapped::new(Sharing {
             chats: path.clone(),
             filler: RefCell::new(Some(filler)),
-        });
+        }));
         let host = Host::greeted(Setup {
             snapshots: Some(Rc::clone(&snapshots) as _),
             chats: Box::new(move |platform| {
@@ -849,7 +896,7 @@ fn blocks_make_room_for_what_is_said() {
             ..Setup::default()
         });
         let mut n_turns = 0;
-        while snapshots.filler.borrow().is_some() {
+        while snapshots.hooks.filler.borrow().is_some() {
             let params = json!({"messages": [{"role": "user", "content": question}],
                 "temperature": 0, "max_tokens": max_tokens});
             let result = host.chat(&params).unwrap();
@@ -865,54 +912,18 @@ fn blocks_make_room_for_what_is_said() {
 /// A store of which a write takes its time.
 #[derive(Default)]
 struct Slow {
-    inner: MemorySnapshots,
     /// What the next write waits for.
     write_waits_for: RefCell<Option<oneshot::Receiver<()>>>,
 }
 
-impl SnapshotStore for Slow {
-    fn kind(&self) -> StorageKind {
-        StorageKind::Memory
-    }
-
-    fn list(&self) -> LocalBoxFuture<'_, Result<Vec<StoredSnapshot>, StorageError>> {
-        self.inner.list()
-    }
-
-    fn read<'a>(
-        &'a self,
-        name: &'a SnapshotName,
-        size_bytes: usize,
-    ) -> LocalBoxFuture<'a, Result<Option<Vec<u8>>, StorageError>> {
-        self.inner.read(name, size_bytes)
-    }
-
-    fn write<'a>(
-        &'a self,
-        name: &'a SnapshotName,
-        bytes: &'a [u8],
-    ) -> LocalBoxFuture<'a, Result<(), StorageError>> {
-        async move {
-            let gate = self.write_waits_for.take();
-            if let Some(gate) = gate {
-                gate.await.unwrap();
-            }
-            self.inner.write(name, bytes).await
-        }
-        .boxed_local()
-    }
-
-    fn remove<'a>(
-        &'a self,
-        name: &'a SnapshotName,
-    ) -> LocalBoxFuture<'a, Result<(), StorageError>> {
-        self.inner.remove(name)
+impl Hooks for Slow {
+    fn gate(&self) -> Option<oneshot::Receiver<()>> {
+        self.write_waits_for.take()
     }
 }
 
 /// A store of which the Nth operation fails, and every later one if so wished.
 struct Faulty {
-    inner: MemorySnapshots,
     n_operations: Cell<u64>,
     fails_at: u64,
     for_ever: bool,
@@ -922,68 +933,32 @@ struct Faulty {
 impl Faulty {
     fn new(fails_at: u64, for_ever: bool) -> Self {
         Self {
-            inner: MemorySnapshots::new(),
             n_operations: Cell::new(0),
             fails_at,
             for_ever,
             n_injected: Cell::new(0),
         }
     }
+}
 
-    fn check<'a, T: 'a>(
-        &self,
-        outcome: LocalBoxFuture<'a, Result<T, StorageError>>,
-    ) -> LocalBoxFuture<'a, Result<T, StorageError>> {
+impl Hooks for Faulty {
+    fn told<T>(&self, outcome: Result<T, StorageError>) -> Result<T, StorageError> {
         let number = self.n_operations.replace(self.n_operations.get() + 1);
         if number == self.fails_at || (self.for_ever && number > self.fails_at) {
             self.n_injected.set(self.n_injected.get() + 1);
-            let error = StorageError::Failed {
+            return Err(StorageError::Failed {
                 action: "work",
                 reason: "injected".to_owned(),
-            };
-            return ready(Err(error)).boxed_local();
+            });
         }
         outcome
-    }
-}
-
-impl SnapshotStore for Faulty {
-    fn kind(&self) -> StorageKind {
-        StorageKind::Memory
-    }
-
-    fn list(&self) -> LocalBoxFuture<'_, Result<Vec<StoredSnapshot>, StorageError>> {
-        self.check(self.inner.list())
-    }
-
-    fn read<'a>(
-        &'a self,
-        name: &'a SnapshotName,
-        size_bytes: usize,
-    ) -> LocalBoxFuture<'a, Result<Option<Vec<u8>>, StorageError>> {
-        self.check(self.inner.read(name, size_bytes))
-    }
-
-    fn write<'a>(
-        &'a self,
-        name: &'a SnapshotName,
-        bytes: &'a [u8],
-    ) -> LocalBoxFuture<'a, Result<(), StorageError>> {
-        self.check(self.inner.write(name, bytes))
-    }
-
-    fn remove<'a>(
-        &'a self,
-        name: &'a SnapshotName,
-    ) -> LocalBoxFuture<'a, Result<(), StorageError>> {
-        self.check(self.inner.remove(name))
     }
 }
 
 #[test]
 fn no_failure_of_the_store_is_the_users() {
     let conversation = |fails_at: u64, for_ever: bool| {
-        let store = Rc::new(Faulty::new(fails_at, for_ever));
+        let store = Rc::new(Wrapped::new(Faulty::new(fails_at, for_ever)));
         let host = Host::greeted(Setup {
             snapshots: Some(Rc::clone(&store) as _),
             ..Setup::default()
@@ -1004,7 +979,7 @@ fn no_failure_of_the_store_is_the_users() {
         host.call("config.set", &json!({"settings": {}})).unwrap();
         settle(&host);
         assert!(for_ever || listed(&store.inner).is_empty(), "{fails_at}");
-        (first.message, second.message, store.n_injected.get())
+        (first.message, second.message, store.hooks.n_injected.get())
     };
     let (first, second, _) = conversation(u64::MAX, false);
     for for_ever in [false, true] {
