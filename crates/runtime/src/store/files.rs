@@ -280,41 +280,27 @@ impl Drop for FileWriter {
 mod tests {
     use super::*;
     use crate::store::conformance;
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let name = format!("nox-runtime-{name}-{}", std::process::id());
-            Self(std::env::temp_dir().join(name))
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::store::folder::Folder;
 
     #[test]
     fn passes_the_tests_of_every_store() {
         let folder = Folder::new("conformance");
-        let store = FileStore::open(&folder.0).unwrap();
+        let store = FileStore::open(&folder.path).unwrap();
         futures::executor::block_on(conformance::check(&store));
     }
 
     #[test]
     fn opening_clears_leftovers_and_ignores_foreign_files() {
         let folder = Folder::new("leftovers");
-        fs::create_dir_all(&folder.0).unwrap();
+        fs::create_dir_all(&folder.path).unwrap();
         for name in ["a.gguf", "b.gguf.part", "C.gguf", "notes.txt"] {
-            fs::write(folder.0.join(name), name).unwrap();
+            fs::write(folder.path.join(name), name).unwrap();
         }
-        let store = FileStore::open(&folder.0).unwrap();
+        let store = FileStore::open(&folder.path).unwrap();
         let models = store.read_folder().unwrap();
         assert_eq!(models.len(), 1);
         assert_eq!((models[0].id.as_str(), models[0].size_bytes), ("a", 6));
-        assert!(!folder.0.join("b.gguf.part").exists());
-        assert!(folder.0.join("notes.txt").exists());
+        assert!(!folder.path.join("b.gguf.part").exists());
+        assert!(folder.path.join("notes.txt").exists());
     }
 }

@@ -8,6 +8,8 @@ mod chats_memory;
 pub mod conformance;
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod folder;
 mod memory;
 #[cfg(not(target_arch = "wasm32"))]
 mod snapshots_files;

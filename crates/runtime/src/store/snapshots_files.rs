@@ -164,44 +164,30 @@ impl SnapshotStore for FileSnapshots {
 mod tests {
     use super::*;
     use crate::store::conformance;
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let name = format!("nox-runtime-snapshots-{name}-{}", std::process::id());
-            Self(std::env::temp_dir().join(name))
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::store::folder::Folder;
 
     #[test]
     fn passes_the_tests_of_every_snapshot_store() {
-        let folder = Folder::new("conformance");
-        let store = FileSnapshots::open(&folder.0).unwrap();
+        let folder = Folder::new("snapshots-conformance");
+        let store = FileSnapshots::open(&folder.path).unwrap();
         futures::executor::block_on(conformance::check_snapshots(&store));
     }
 
     #[test]
     fn a_process_that_ended_while_writing_leaves_nothing() {
-        let folder = Folder::new("parts");
-        let store = FileSnapshots::open(&folder.0).unwrap();
+        let folder = Folder::new("snapshots-parts");
+        let store = FileSnapshots::open(&folder.path).unwrap();
         let name = conformance::snapshot_name(1);
         let bytes = vec![7; 1000];
         for n_written in [0, 1, 500, 1000] {
             // What is on the disk when the process ends in the middle.
             fs::write(store.path(&name, PART_SUFFIX), &bytes[..n_written]).unwrap();
-            fs::write(folder.0.join("notes.txt"), "not ours").unwrap();
-            let again = FileSnapshots::open(&folder.0).unwrap();
+            fs::write(folder.path.join("notes.txt"), "not ours").unwrap();
+            let again = FileSnapshots::open(&folder.path).unwrap();
             assert_eq!(again.read_folder().unwrap(), []);
             assert_eq!(again.read_block(&name, bytes.len()).unwrap(), None);
             assert!(!store.path(&name, PART_SUFFIX).exists());
-            assert!(folder.0.join("notes.txt").exists());
+            assert!(folder.path.join("notes.txt").exists());
         }
     }
 }
