@@ -16,6 +16,8 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::{process, project, setup};
 
@@ -270,7 +272,7 @@ fn in_base64(path: &Path) -> Result<Vec<String>> {
     if bytes.len() > MAX_PRINTED_BYTES {
         return Ok(vec![format!("{name} has {} bytes", bytes.len())]);
     }
-    let text = base64(&bytes);
+    let text = STANDARD.encode(bytes);
     let mut lines = vec![format!("{name} in base64:")];
     let mut rest = text.as_str();
     while !rest.is_empty() {
@@ -279,25 +281,6 @@ fn in_base64(path: &Path) -> Result<Vec<String>> {
         rest = after;
     }
     Ok(lines)
-}
-
-/// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let at = |idx| u32::from(three.get(idx).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for idx in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * idx)) as usize % 64];
-            text.push(if idx > three.len() {
-                '='
-            } else {
-                char::from(digit)
-            });
-        }
-    }
-    text
 }
 
 /// How much was tried and reached.
@@ -373,18 +356,15 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_as_its_standard_has_it() {
-        for (text, expected) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(text.as_bytes()), expected);
-        }
-        assert_eq!(base64(&[0xfb, 0xff, 0xbf]), "+/+/");
+    fn a_found_input_is_printed_under_its_name_in_base64() {
+        let name = format!("noxics-fuzz-{}", std::process::id());
+        let path = std::env::temp_dir().join(&name);
+        // A whole line and one that is padded.
+        fs::write(&path, [0xfb; LINE_WIDTH / 4 * 3 + 1]).unwrap();
+        let lines = in_base64(&path);
+        fs::remove_file(&path).unwrap();
+        let head = format!("{name} in base64:");
+        let whole = "+/v7".repeat(LINE_WIDTH / 4);
+        assert_eq!(lines.unwrap(), [head, whole, "+w==".to_owned()]);
     }
 }
