@@ -43,23 +43,35 @@ pub(crate) trait Multiply: Copy {
     const STEPS_U6: usize;
     const REPR: Repr;
     const SIGNED_REPR: Repr;
-    type Quad: Copy;
+    /// Whether a factor is an i16 twice, not an i32.
+    const FACTORS_TWICE: bool = false;
     type SignedQuad: Copy;
     type Part: Copy;
-    type SignedPart: Copy;
 
-    unsafe fn quad(activations: *const u8) -> Self::Quad;
+    #[inline(always)]
+    unsafe fn quad(activations: *const u8) -> v128 {
+        // SAFETY: the caller's promise.
+        unsafe { v128_load32_splat(activations.cast()) }
+    }
+
     unsafe fn part() -> Self::Part;
-    unsafe fn step(part: Self::Part, q: v128, y: Self::Quad) -> Self::Part;
-    unsafe fn add_part(sums: v128, part: Self::Part) -> v128;
-    /// `factors`: four i32, of which each is an i16 twice if [`Self::FACTORS_TWICE`].
-    unsafe fn add_scaled(sums: v128, part: Self::Part, factors: v128) -> v128;
-    const FACTORS_TWICE: bool;
+    unsafe fn step(part: Self::Part, q: v128, y: v128) -> Self::Part;
+    /// Finishes a part: four i32.
+    unsafe fn sums(part: Self::Part) -> v128;
+
+    #[inline(always)]
+    unsafe fn add_scaled(sums: v128, part: Self::Part, factors: v128) -> v128 {
+        // SAFETY: the caller's promise.
+        i32x4_add(sums, i32x4_mul(unsafe { Self::sums(part) }, factors))
+    }
+
     unsafe fn signed_quad(activations: *const u8) -> Self::SignedQuad;
-    unsafe fn signed_part() -> Self::SignedPart;
-    unsafe fn signed_step(part: Self::SignedPart, q: v128, y: Self::SignedQuad)
-    -> Self::SignedPart;
-    unsafe fn signed_sums(part: Self::SignedPart) -> v128;
+    unsafe fn signed_step(part: TwoSums, q: v128, y: Self::SignedQuad) -> TwoSums;
+
+    #[inline(always)]
+    unsafe fn signed_sums(part: TwoSums) -> v128 {
+        add_neighbours(part)
+    }
 }
 
 /// simd128 with one way to multiply.
@@ -70,9 +82,12 @@ pub(crate) struct Wasm<M>(PhantomData<M>);
 #[derive(Clone, Copy)]
 pub(crate) struct Simd128;
 
+/// Unfinished sums in two vectors.
+type TwoSums = (v128, v128);
+
 /// From `[a a b b]` and `[c c d d]` to `[a b c d]`, each the sum of its two.
 #[inline(always)]
-fn add_neighbours((low, high): (v128, v128)) -> v128 {
+fn add_neighbours((low, high): TwoSums) -> v128 {
     i32x4_add(
         i32x4_shuffle::<0, 2, 4, 6>(low, high),
         i32x4_shuffle::<1, 3, 5, 7>(low, high),
@@ -81,7 +96,7 @@ fn add_neighbours((low, high): (v128, v128)) -> v128 {
 
 /// Adds products of 16-bit integers, two rows in each vector of sums.
 #[inline(always)]
-fn step_wide((low, high): (v128, v128), q: v128, y: v128) -> (v128, v128) {
+fn step_wide((low, high): TwoSums, q: v128, y: v128) -> TwoSums {
     (
         i32x4_add(low, i32x4_dot_i16x8(i16x8_extend_low_i8x16(q), y)),
         i32x4_add(high, i32x4_dot_i16x8(i16x8_extend_high_i8x16(q), y)),
@@ -89,7 +104,7 @@ fn step_wide((low, high): (v128, v128), q: v128, y: v128) -> (v128, v128) {
 }
 
 #[inline(always)]
-fn two_zeros() -> (v128, v128) {
+fn two_zeros() -> TwoSums {
     (i32x4_splat(0), i32x4_splat(0))
 }
 
@@ -105,10 +120,8 @@ impl Multiply for Wide {
     const STEPS_U6: usize = 4;
     const REPR: Repr = Repr::I16;
     const SIGNED_REPR: Repr = Repr::I16;
-    type Quad = v128;
     type SignedQuad = v128;
-    type Part = (v128, v128);
-    type SignedPart = (v128, v128);
+    type Part = TwoSums;
 
     #[inline(always)]
     unsafe fn quad(activations: *const u8) -> v128 {
@@ -116,25 +129,18 @@ impl Multiply for Wide {
     }
 
     #[inline(always)]
-    unsafe fn part() -> (v128, v128) {
+    unsafe fn part() -> TwoSums {
         two_zeros()
     }
 
     #[inline(always)]
-    unsafe fn step(part: (v128, v128), q: v128, y: v128) -> (v128, v128) {
+    unsafe fn step(part: TwoSums, q: v128, y: v128) -> TwoSums {
         step_wide(part, q, y)
     }
 
     #[inline(always)]
-    unsafe fn add_part(sums: v128, part: (v128, v128)) -> v128 {
-        i32x4_add(sums, add_neighbours(part))
-    }
-
-    const FACTORS_TWICE: bool = false;
-
-    #[inline(always)]
-    unsafe fn add_scaled(sums: v128, part: (v128, v128), factors: v128) -> v128 {
-        i32x4_add(sums, i32x4_mul(add_neighbours(part), factors))
+    unsafe fn sums(part: TwoSums) -> v128 {
+        add_neighbours(part)
     }
 
     #[inline(always)]
@@ -143,18 +149,8 @@ impl Multiply for Wide {
     }
 
     #[inline(always)]
-    unsafe fn signed_part() -> (v128, v128) {
-        two_zeros()
-    }
-
-    #[inline(always)]
-    unsafe fn signed_step(part: (v128, v128), q: v128, y: v128) -> (v128, v128) {
+    unsafe fn signed_step(part: TwoSums, q: v128, y: v128) -> TwoSums {
         step_wide(part, q, y)
-    }
-
-    #[inline(always)]
-    unsafe fn signed_sums(part: (v128, v128)) -> v128 {
-        add_neighbours(part)
     }
 }
 
@@ -171,23 +167,16 @@ impl Multiply for Extended {
     const STEPS_U6: usize = 4;
     const REPR: Repr = Repr::I8;
     const SIGNED_REPR: Repr = Repr::I8;
-    type Quad = v128;
     type SignedQuad = v128;
-    type Part = (v128, v128);
-    type SignedPart = (v128, v128);
+    type Part = TwoSums;
 
     #[inline(always)]
-    unsafe fn quad(activations: *const u8) -> v128 {
-        unsafe { v128_load32_splat(activations.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn part() -> (v128, v128) {
+    unsafe fn part() -> TwoSums {
         two_zeros()
     }
 
     #[inline(always)]
-    unsafe fn step((low, high): (v128, v128), q: v128, y: v128) -> (v128, v128) {
+    unsafe fn step((low, high): TwoSums, q: v128, y: v128) -> TwoSums {
         (
             i16x8_add(low, i16x8_extmul_low_i8x16(q, y)),
             i16x8_add(high, i16x8_extmul_high_i8x16(q, y)),
@@ -195,20 +184,11 @@ impl Multiply for Extended {
     }
 
     #[inline(always)]
-    unsafe fn add_part(sums: v128, (low, high): (v128, v128)) -> v128 {
-        let pairs = (
+    unsafe fn sums((low, high): TwoSums) -> v128 {
+        add_neighbours((
             i32x4_extadd_pairwise_i16x8(low),
             i32x4_extadd_pairwise_i16x8(high),
-        );
-        i32x4_add(sums, add_neighbours(pairs))
-    }
-
-    const FACTORS_TWICE: bool = false;
-
-    #[inline(always)]
-    unsafe fn add_scaled(sums: v128, part: (v128, v128), factors: v128) -> v128 {
-        let whole = unsafe { Self::add_part(i32x4_splat(0), part) };
-        i32x4_add(sums, i32x4_mul(whole, factors))
+        ))
     }
 
     #[inline(always)]
@@ -217,22 +197,12 @@ impl Multiply for Extended {
     }
 
     #[inline(always)]
-    unsafe fn signed_part() -> (v128, v128) {
-        two_zeros()
-    }
-
-    #[inline(always)]
-    unsafe fn signed_step((low, high): (v128, v128), q: v128, y: v128) -> (v128, v128) {
+    unsafe fn signed_step((low, high): TwoSums, q: v128, y: v128) -> TwoSums {
         let (a, b) = (i16x8_extmul_low_i8x16(q, y), i16x8_extmul_high_i8x16(q, y));
         (
             i32x4_add(low, i32x4_extadd_pairwise_i16x8(a)),
             i32x4_add(high, i32x4_extadd_pairwise_i16x8(b)),
         )
-    }
-
-    #[inline(always)]
-    unsafe fn signed_sums(part: (v128, v128)) -> v128 {
-        add_neighbours(part)
     }
 }
 
@@ -254,15 +224,9 @@ impl Multiply for Relaxed16 {
     const STEPS_U6: usize = 2;
     const REPR: Repr = Repr::I8;
     const SIGNED_REPR: Repr = Repr::I16;
-    type Quad = v128;
+    const FACTORS_TWICE: bool = true;
     type SignedQuad = v128;
     type Part = v128;
-    type SignedPart = (v128, v128);
-
-    #[inline(always)]
-    unsafe fn quad(activations: *const u8) -> v128 {
-        unsafe { v128_load32_splat(activations.cast()) }
-    }
 
     #[inline(always)]
     unsafe fn part() -> v128 {
@@ -275,11 +239,9 @@ impl Multiply for Relaxed16 {
     }
 
     #[inline(always)]
-    unsafe fn add_part(sums: v128, part: v128) -> v128 {
-        i32x4_add(sums, i32x4_extadd_pairwise_i16x8(part))
+    unsafe fn sums(part: v128) -> v128 {
+        i32x4_extadd_pairwise_i16x8(part)
     }
-
-    const FACTORS_TWICE: bool = true;
 
     #[inline(always)]
     unsafe fn add_scaled(sums: v128, part: v128, factors: v128) -> v128 {
@@ -292,18 +254,8 @@ impl Multiply for Relaxed16 {
     }
 
     #[inline(always)]
-    unsafe fn signed_part() -> (v128, v128) {
-        two_zeros()
-    }
-
-    #[inline(always)]
-    unsafe fn signed_step(part: (v128, v128), q: v128, y: v128) -> (v128, v128) {
+    unsafe fn signed_step(part: TwoSums, q: v128, y: v128) -> TwoSums {
         step_wide(part, q, y)
-    }
-
-    #[inline(always)]
-    unsafe fn signed_sums(part: (v128, v128)) -> v128 {
-        add_neighbours(part)
     }
 }
 
@@ -321,15 +273,8 @@ impl Multiply for Relaxed32 {
     const STEPS_U6: usize = 4;
     const REPR: Repr = Repr::I8;
     const SIGNED_REPR: Repr = Repr::Split;
-    type Quad = v128;
     type SignedQuad = (v128, v128);
     type Part = v128;
-    type SignedPart = (v128, v128);
-
-    #[inline(always)]
-    unsafe fn quad(activations: *const u8) -> v128 {
-        unsafe { v128_load32_splat(activations.cast()) }
-    }
 
     #[inline(always)]
     unsafe fn part() -> v128 {
@@ -342,15 +287,8 @@ impl Multiply for Relaxed32 {
     }
 
     #[inline(always)]
-    unsafe fn add_part(sums: v128, part: v128) -> v128 {
-        i32x4_add(sums, part)
-    }
-
-    const FACTORS_TWICE: bool = false;
-
-    #[inline(always)]
-    unsafe fn add_scaled(sums: v128, part: v128, factors: v128) -> v128 {
-        i32x4_add(sums, i32x4_mul(part, factors))
+    unsafe fn sums(part: v128) -> v128 {
+        part
     }
 
     #[inline(always)]
@@ -364,12 +302,7 @@ impl Multiply for Relaxed32 {
     }
 
     #[inline(always)]
-    unsafe fn signed_part() -> (v128, v128) {
-        two_zeros()
-    }
-
-    #[inline(always)]
-    unsafe fn signed_step(part: (v128, v128), q: v128, y: (v128, v128)) -> (v128, v128) {
+    unsafe fn signed_step(part: TwoSums, q: v128, y: (v128, v128)) -> TwoSums {
         (
             i32x4_relaxed_dot_i8x16_i7x16_add(q, y.0, part.0),
             i32x4_relaxed_dot_i8x16_i7x16_add(q, y.1, part.1),
@@ -377,7 +310,7 @@ impl Multiply for Relaxed32 {
     }
 
     #[inline(always)]
-    unsafe fn signed_sums((positive, negative): (v128, v128)) -> v128 {
+    unsafe fn signed_sums((positive, negative): TwoSums) -> v128 {
         i32x4_sub(positive, negative)
     }
 }
@@ -392,10 +325,10 @@ impl<M: Multiply> Isa for Wasm<M> {
     const SIGNED_REPR: Repr = M::SIGNED_REPR;
 
     type Bytes = v128;
-    type Quad = M::Quad;
+    type Quad = v128;
     type SignedQuad = M::SignedQuad;
     type Part = M::Part;
-    type SignedPart = M::SignedPart;
+    type SignedPart = TwoSums;
     type Ints = v128;
     type Floats = v128;
     type Factors = v128;
@@ -435,7 +368,7 @@ impl<M: Multiply> Isa for Wasm<M> {
     }
 
     #[inline(always)]
-    unsafe fn quad(activations: *const u8) -> M::Quad {
+    unsafe fn quad(activations: *const u8) -> v128 {
         unsafe { M::quad(activations) }
     }
 
@@ -445,13 +378,13 @@ impl<M: Multiply> Isa for Wasm<M> {
     }
 
     #[inline(always)]
-    unsafe fn step(part: M::Part, q: v128, y: M::Quad) -> M::Part {
+    unsafe fn step(part: M::Part, q: v128, y: v128) -> M::Part {
         unsafe { M::step(part, q, y) }
     }
 
     #[inline(always)]
     unsafe fn add_part(sums: v128, part: M::Part) -> v128 {
-        unsafe { M::add_part(sums, part) }
+        i32x4_add(sums, unsafe { M::sums(part) })
     }
 
     #[inline(always)]
@@ -465,17 +398,17 @@ impl<M: Multiply> Isa for Wasm<M> {
     }
 
     #[inline(always)]
-    unsafe fn signed_part() -> M::SignedPart {
-        unsafe { M::signed_part() }
+    unsafe fn signed_part() -> TwoSums {
+        two_zeros()
     }
 
     #[inline(always)]
-    unsafe fn signed_step(part: M::SignedPart, q: v128, y: M::SignedQuad) -> M::SignedPart {
+    unsafe fn signed_step(part: TwoSums, q: v128, y: M::SignedQuad) -> TwoSums {
         unsafe { M::signed_step(part, q, y) }
     }
 
     #[inline(always)]
-    unsafe fn signed_sums(part: M::SignedPart, _: *const i32) -> v128 {
+    unsafe fn signed_sums(part: TwoSums, _: *const i32) -> v128 {
         unsafe { M::signed_sums(part) }
     }
 
