@@ -451,6 +451,25 @@ fn a_block_that_is_being_written_goes_with_its_model() {
     }
 }
 
+#[test]
+fn a_block_that_is_being_written_goes_when_nothing_is_to_be_kept() {
+    let store = Rc::new(Wrapped::new(Slow::default()));
+    let host = Host::greeted(Setup {
+        snapshots: Some(Rc::clone(&store) as _),
+        ..Setup::default()
+    });
+    let (gate, waits_for) = oneshot::channel();
+    *store.hooks.write_waits_for.borrow_mut() = Some(waits_for);
+    ask(&host, "Who are you?", &json!("new"));
+    host.run_until(|_| store.hooks.write_waits_for.borrow().is_none());
+    let nothing = json!({"settings": {"warm_start_mib": 0}});
+    host.call("config.set", &nothing).unwrap();
+    settle(&host);
+    gate.send(()).unwrap();
+    settle(&host);
+    assert_eq!(listed(&store.inner), []);
+}
+
 /// The process ends after the model's file was removed and before its blocks were.
 #[test]
 fn blocks_of_models_that_are_gone_are_removed_at_the_next_start() {

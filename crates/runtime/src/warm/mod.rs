@@ -252,6 +252,11 @@ impl Shared {
                 // The chat was deleted meanwhile, or the model, or the room was needed.
                 return self.warm.remove([block.name]).await;
             }
+            let now_bytes = self.warm_budget_bytes();
+            if now_bytes < budget_bytes {
+                // Whoever lowered it could not see this block yet.
+                return self.warm.shrink(now_bytes, None).await;
+            }
             if !matches!(is_written, Ok(true)) {
                 return;
             }
