@@ -17,6 +17,9 @@ export async function measureNative(job) {
   const [program, ...args] = job.engine === 'llama.cpp' ? llamaBench(job) : ownBench(job);
   const limit = Math.max(LIMIT_MIN_S, Math.ceil(job.seconds * TIMES_THE_ESTIMATE));
   const { stdout } = await run(...onCores(job.threads, program, args), {
+    // candle counts the machine's cores, not those that it was given, and threads that
+    // share one wait for each other busily.
+    env: { ...process.env, RAYON_NUM_THREADS: String(job.threads) },
     timeout: limit * 1000,
     maxBuffer: 64 << 20,
   }).catch((error) => {
@@ -27,7 +30,7 @@ export async function measureNative(job) {
   return job.engine === 'llama.cpp' ? fromLlamaBench(said, job) : fromOwnBench(said);
 }
 
-/** A program that counts cores by itself is given as many as it shall use. */
+/** As many cores as threads: none of them is moved about. */
 function onCores(threads, program, args) {
   if (!existsSync('/usr/bin/taskset')) return [program, args];
   return ['/usr/bin/taskset', ['-c', threads === 1 ? '0' : `0-${threads - 1}`, program, ...args]];

@@ -1,8 +1,7 @@
 //! candle outside of a browser: `native FILE --prompt 1,128 --predict 32 --rounds 1`
 //! prints what `nox-model bench` prints of our engine.
 //!
-//! candle takes as many threads as there are cores for this process; whoever wants fewer
-//! starts it on fewer.
+//! candle takes as many threads as the machine has cores, or as `RAYON_NUM_THREADS` says.
 
 use std::fs::File;
 use std::io::BufReader;
