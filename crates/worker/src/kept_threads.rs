@@ -27,6 +27,11 @@ const FILE: &str = "threads.json";
 /// So many disturbed measurements, and the last one stands: the machine is always busy.
 const MAX_MEASUREMENTS: u32 = 6;
 
+/// So many measurements in a row must find that fewer threads than there are do best. The
+/// browser compiles on other cores while it is young, which the calling thread does not
+/// notice: there, it looks as if a second thread were of no use.
+const MIN_AGREEING: u32 = 3;
+
 /// Decides by measuring, once there is a model to be used: a page that has just been
 /// opened keeps the processor busy with itself.
 pub(crate) struct KeptThreads {
@@ -34,6 +39,10 @@ pub(crate) struct KeptThreads {
     platform: Rc<WebPlatform>,
     file: Option<FileSystemFileHandle>,
     measured_on: String,
+    /// The threads there are.
+    n_all: usize,
+    /// What the last measurement found, and how many in a row found that.
+    found: Cell<(usize, u32)>,
     /// Fewer threads run than were to.
     is_short: bool,
     why: RefCell<String>,
@@ -50,7 +59,8 @@ impl KeptThreads {
         options: &StartOptions,
         shortage: Option<&str>,
     ) -> Self {
-        let measured_on = measured_on(options, lane.n_threads());
+        let n_all = lane.n_threads();
+        let measured_on = measured_on(options, n_all);
         let asked = options
             .threads_asked
             .then(|| why_asked(&lane, options, shortage));
@@ -78,6 +88,8 @@ impl KeptThreads {
             platform,
             file,
             measured_on,
+            n_all,
+            found: Cell::new((0, 0)),
             is_short: shortage.is_some(),
             why: RefCell::new(known.unwrap_or_else(|| "measured with the first model".to_owned())),
             n_measurements_left: Cell::new(n_measurements_left),
@@ -90,10 +102,22 @@ impl KeptThreads {
         };
         let now_ms = || self.platform.now_ms();
         let (choice, record) = ThreadChoice::measure(&self.lane, &self.measured_on, &now_ms);
-        self.why.replace(choice.why);
-        let is_settled = record.is_some();
-        self.n_measurements_left
-            .set(if is_settled { 0 } else { n_left });
+        let (n_before, n_agreeing) = self.found.get();
+        let n_agreeing = match n_before == choice.n_threads {
+            true => n_agreeing + 1,
+            false => 1,
+        };
+        self.found.set((choice.n_threads, n_agreeing));
+        let is_sure = choice.n_threads == self.n_all || n_agreeing >= MIN_AGREEING;
+        let record = record.filter(|_| is_sure);
+        let n_left = if record.is_some() { 0 } else { n_left };
+        self.n_measurements_left.set(n_left);
+        let again = if n_left > 0 {
+            "; to be measured again"
+        } else {
+            ""
+        };
+        self.why.replace(format!("{}{again}", choice.why));
         // What too few threads were measured to do is of no use to the next start.
         if let (Some(file), Some(record), false) = (&self.file, record, self.is_short) {
             let _ = write(file, &record.to_text()).await;
